@@ -1,0 +1,226 @@
+/*
+ * hnsw.h - the embeddable engine: an in-memory approximate nearest neighbour index over string ids.
+ *
+ * HNSW (Malkov and Yashunin, arXiv 1603.09320) with diversity pruning of own and back links, real deletes,
+ * exact duplicates kept out of the graph, and exact distances in every answer. No I/O, no sockets, no log,
+ * no clock, no threads of its own (see executor.h). Memory comes from one allocator.
+ *
+ * Distances (lower is nearer), computed in double from the exact float32 values in a fixed order, so they are
+ * bit-equal on every CPU:   cosine 1 - dot(q,x)/sqrt(|q|^2 |x|^2) ; euclidean sqrt(sum (q-x)^2).
+ * Results are ordered by (distance, id bytes), which is total.
+ *
+ * Threading: any number of searches and reads run at the same time as one another and as a write; they take no
+ * lock. Writes (add, delete, optimize-like calls, snapshot_begin) are serialised by the index itself: a second
+ * writer waits. Whoever looks at pointers that the index hands out (ids, payloads, snapshot items) does so
+ * between vd_hnsw_enter and vd_hnsw_leave.
+ *
+ * Ownership words: borrows (valid during the call), copies, takes (on success only), returns owned.
+ */
+#ifndef VECTORD_HNSW_H
+#define VECTORD_HNSW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vectord/executor.h"
+#include "vectord/limits.h"
+#include "vectord/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vd_hnsw vd_hnsw;
+
+typedef enum vd_metric { VD_METRIC_COSINE = 1, VD_METRIC_EUCLIDEAN = 2 } vd_metric;
+
+/* What the graph is walked with. The exact float32 values are always kept beside it.
+ * AUTO takes 8-bit codes where they rank the index's own vectors well enough, else float32, and looks again
+ * whenever the index doubles. */
+typedef enum vd_encoding { VD_ENCODING_AUTO = 0, VD_ENCODING_F32 = 1, VD_ENCODING_SQ8 = 2 } vd_encoding;
+
+/* Memory functions; all three are needed. `size` is what was asked for. alloc returns NULL when there is none. */
+typedef struct vd_allocator {
+    void *context;
+    void *(*alloc)(void *context, size_t size);
+    void *(*resize)(void *context, void *block, size_t old_size, size_t new_size);
+    void (*release)(void *context, void *block, size_t size);
+} vd_allocator;
+
+typedef struct vd_id {
+    const char *data; /* UTF-8, not NUL-terminated; the engine treats it as bytes */
+    uint32_t size;    /* 1..VD_ID_MAX_BYTES */
+} vd_id;
+
+/* Zero-initialise, set what you need: 0 or NULL means the default of limits.h everywhere but `dimension`. */
+typedef struct vd_hnsw_options {
+    uint32_t dimension;
+    vd_metric metric; /* default VD_METRIC_COSINE */
+    uint32_t m;       /* links per node on the upper levels; the base level holds up to 2m-1 */
+    uint32_t ef_construction;
+    uint32_t ef_search; /* floor of the effective ef */
+    double recall_target;
+    vd_encoding encoding;
+    uint64_t seed;
+    const vd_allocator *allocator; /* copied; NULL: malloc */
+    /* Called for a payload that no reader can see any more; NULL when payloads need no freeing. */
+    void (*release_payload)(void *context, void *payload);
+    void *release_context;
+} vd_hnsw_options;
+
+/* Returns owned (free with vd_hnsw_free). INVALID_ARGUMENT names the option out of range; OUT_OF_MEMORY. */
+VECTORD_API vd_status vd_hnsw_new(const vd_hnsw_options *options, vd_hnsw **out, vd_error *err);
+/* No call may be running or follow. NULL is fine. Releases every payload. */
+VECTORD_API void vd_hnsw_free(vd_hnsw *index);
+
+/* ---- writing ---- */
+
+typedef struct vd_hnsw_item {
+    vd_id id;
+    const float *vector; /* `dimension` finite values; not all zero under cosine */
+    void *payload;       /* opaque to the engine; returned with hits; NULL is a value like any other */
+} vd_hnsw_item;
+
+/*
+ * Checks one vector as add and search do. INVALID_ARGUMENT with a text that names the first bad element
+ * ("vector[7] is not finite", "zero-norm vector", "norm overflows"). Thread-safe.
+ */
+VECTORD_API vd_status vd_hnsw_validate(const vd_hnsw *index, const float *vector, vd_error *err);
+
+/*
+ * Sets aside all memory that adding `items` further items with `id_bytes` bytes of ids in total can need, so that
+ * a following add or delete of no more than that cannot fail. OUT_OF_MEMORY leaves everything as it was.
+ */
+VECTORD_API vd_status vd_hnsw_reserve(vd_hnsw *index, size_t items, size_t id_bytes, vd_error *err);
+
+/*
+ * Adds or replaces `count` items, all or nothing, in parallel on `executor` (NULL: calling thread). Copies ids
+ * and vectors; takes payloads. An id that is there already gets the new vector and payload (the old payload is
+ * released when no reader sees it). The same id several times in one call: the last one wins and the payloads of
+ * the others are released. When it returns, every search that starts later sees all of them.
+ * INVALID_ARGUMENT ("items[j]: ..."), OUT_OF_MEMORY (only without a sufficient reserve): nothing changed, and
+ * the caller still owns the payloads.
+ */
+VECTORD_API vd_status vd_hnsw_add(vd_hnsw *index, const vd_hnsw_item *items, size_t count, const vd_executor *executor,
+                                  vd_error *err);
+
+/* Removes ids; unknown ones are skipped. *deleted (may be NULL) is how many were there. Neighbours are reconnected
+ * before it returns and the space is used again. */
+VECTORD_API vd_status vd_hnsw_delete(vd_hnsw *index, const vd_id *ids, size_t count, const vd_executor *executor,
+                                     size_t *deleted, vd_error *err);
+
+/*
+ * Measures, on a sample of the index's own vectors searched leave-one-out against an exact scan, the smallest ef
+ * that reaches recall_target + VD_RECALL_AIM_MARGIN at k = 10, and uses it from then on (never below ef_search).
+ * Runs beside searches and writes. Due (vd_hnsw_calibration_due) whenever the index has doubled since the last
+ * time; until then the effective ef grows a little with the index by itself.
+ */
+VECTORD_API bool vd_hnsw_calibration_due(const vd_hnsw *index);
+VECTORD_API vd_status vd_hnsw_calibrate(vd_hnsw *index, const vd_executor *executor, vd_error *err);
+
+/* ---- reading ---- */
+
+/* A reader's pass: while it is held, no id, vector or payload that the index has shown can go away. Cheap (two
+ * atomic stores), may be nested in one thread with separate guards, must be left by the thread that entered. */
+typedef struct vd_hnsw_guard {
+    uint32_t slot;
+} vd_hnsw_guard;
+VECTORD_API void vd_hnsw_enter(const vd_hnsw *index, vd_hnsw_guard *guard);
+VECTORD_API void vd_hnsw_leave(const vd_hnsw *index, vd_hnsw_guard *guard);
+
+typedef struct vd_hnsw_search_options {
+    uint32_t k;           /* 0: VD_K_DEFAULT */
+    uint32_t ef;          /* 0: the calibrated one; else taken as given (at least k) */
+    bool exact;           /* scan everything */
+    double recall_target; /* reserved: must be 0 */
+} vd_hnsw_search_options;
+
+typedef struct vd_hit {
+    double distance;
+    vd_id id;      /* points into the index: valid while the guard is held */
+    void *payload; /* likewise */
+} vd_hit;
+
+/* What a search did; deterministic for a given graph, so tests gate on it. */
+typedef struct vd_search_info {
+    uint32_t ef;        /* effective */
+    uint32_t visited;   /* nodes expanded */
+    uint64_t distances; /* distances computed, of any precision */
+    bool exact;         /* the answer came from a full scan */
+} vd_search_info;
+
+/*
+ * Finds the k nearest items. `hits` has room for k; *count is how many were found: min(k, items). Call inside a
+ * guard. `info` may be NULL. INVALID_ARGUMENT: see vd_hnsw_validate. OUT_OF_MEMORY: no scratch space.
+ */
+VECTORD_API vd_status vd_hnsw_search(const vd_hnsw *index, const float *query, const vd_hnsw_search_options *options,
+                                     vd_hit *hits, size_t *count, vd_search_info *info, vd_error *err);
+
+/* Copies the vector of an id (bit for bit as it was added) to `vector` (may be NULL) and shows its payload
+ * (`payload` may be NULL). Call inside a guard. NOT_FOUND. */
+VECTORD_API vd_status vd_hnsw_get(const vd_hnsw *index, vd_id id, float *vector, void **payload);
+
+typedef struct vd_hnsw_stats {
+    uint64_t items;
+    uint64_t deleted_unswept; /* slots still waiting to be used again */
+    uint64_t memory_bytes;    /* everything the index holds, committed */
+    uint32_t levels;
+    uint32_t ef_effective;
+    uint64_t calibrated_at;   /* items at the last calibration; 0: never */
+    double calibrated_recall; /* what it measured at ef_effective */
+    vd_encoding encoding;     /* what the graph is walked with now: F32 or SQ8 */
+    uint64_t distances;       /* computed since the start, by writes and searches */
+} vd_hnsw_stats;
+VECTORD_API void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats);
+VECTORD_API void vd_hnsw_get_options(const vd_hnsw *index, vd_hnsw_options *options);
+VECTORD_API uint64_t vd_hnsw_count(const vd_hnsw *index);
+
+/* ---- a consistent picture, for saving ---- */
+
+/*
+ * The live items of one moment, sorted by id bytes. Writes may go on while it is held (links may then change;
+ * those to items outside the picture are not shown). Holds a reader's pass: end it on the thread that began it.
+ */
+typedef struct vd_hnsw_snapshot vd_hnsw_snapshot;
+typedef struct vd_hnsw_node {
+    vd_id id;
+    const float *vector; /* `dimension` exact values, valid until the next call on this snapshot */
+    void *payload;
+    uint32_t level; /* the node stands on levels 0..level */
+} vd_hnsw_node;
+VECTORD_API vd_status vd_hnsw_snapshot_begin(vd_hnsw *index, vd_hnsw_snapshot **out, vd_error *err);
+VECTORD_API uint64_t vd_hnsw_snapshot_count(const vd_hnsw_snapshot *snapshot);
+VECTORD_API uint32_t vd_hnsw_snapshot_levels(const vd_hnsw_snapshot *snapshot);
+VECTORD_API void vd_hnsw_snapshot_node(vd_hnsw_snapshot *snapshot, uint64_t position, vd_hnsw_node *out);
+/* Writes the positions (in this snapshot) of the nearest neighbours of `position` on `level`, nearest first, at most
+ * `capacity`; returns how many. Exact duplicates that share a node are not neighbours of one another. */
+VECTORD_API size_t vd_hnsw_snapshot_links(vd_hnsw_snapshot *snapshot, uint64_t position, uint32_t level, uint32_t *out,
+                                          size_t capacity);
+VECTORD_API void vd_hnsw_snapshot_end(vd_hnsw_snapshot *snapshot);
+
+/* ---- health ---- */
+
+typedef struct vd_hnsw_report {
+    uint64_t items;
+    uint64_t unreachable; /* live items that no path from the entry point leads to; must be 0 */
+    uint64_t bad_links;   /* self, repeated, out of range, to free slots, to a level the target is not on */
+    uint64_t bad_levels;
+    uint64_t bad_map;   /* id map and slots disagree */
+    double mean_degree; /* base level */
+    char first[160];    /* the first fault in words; "" when there is none */
+} vd_hnsw_report;
+/* Checks every invariant; O(items). Writers wait. INTERNAL when anything is wrong (*report says what). */
+VECTORD_API vd_status vd_hnsw_check(vd_hnsw *index, vd_hnsw_report *report, vd_error *err);
+
+/* The kernel set in use: "scalar", "avx2", "avx512", "neon". VECTORD_CPU=name in the environment forces one that
+ * the machine has, before the first index is made. */
+VECTORD_API const char *vd_hnsw_cpu(void);
+
+/* The version of the library, "1.2.3". */
+VECTORD_API const char *vd_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,57 @@
+/*
+ * journal.h - the record format of the journal: bytes in, bytes out, no I/O.
+ *
+ * OFFSET SIZE FIELD
+ * 0      4    length of the body, little-endian
+ * 4      4    CRC-32C of the 4 length bytes and the body
+ * 8      n    body: one msgpack array
+ *             [version=1, kind, epoch bin16, sequence, request id bin (empty: none), reply length (items afterwards), payload]
+ *             kind 1 ADD     payload = [[id str, vector bin (little-endian float32), metadata str | nil], ...]
+ *             kind 2 DELETE  payload = [id str, ...]
+ *             kind 0 BEGIN   first record of a segment: payload = index name str
+ * A batch is one record: all of it or nothing. A record that is cut short or fails its checksum at the very end of the last
+ * segment is a torn tail and is dropped; anywhere else it is damage. Unknown kinds are an error (written by a newer version).
+ */
+#ifndef VECTORD_STORE_JOURNAL_H
+#define VECTORD_STORE_JOURNAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "store/lhv1.h" /* LHV1_EPOCH_BYTES */
+#include "vectord/hnsw.h"
+#include "vectord/status.h"
+
+typedef enum journal_kind { JOURNAL_BEGIN = 0, JOURNAL_ADD = 1, JOURNAL_DELETE = 2 } journal_kind;
+
+typedef struct journal_item {
+    vd_id id;
+    const uint8_t *vector; /* little-endian float32, unaligned; NULL in a DELETE */
+    uint32_t dimension;
+    bytes metadata; /* data NULL: absent (keep what is stored) */
+} journal_item;
+
+typedef struct journal_record {
+    journal_kind kind;
+    uint8_t epoch[LHV1_EPOCH_BYTES];
+    uint64_t sequence;
+    bytes request_id;
+    uint64_t length_after; /* items in the index once applied: the reply of a resend */
+    bytes name;            /* BEGIN only */
+    const journal_item *items;
+    size_t item_count;
+} journal_record;
+
+/* Appends one encoded record to `out`; check out->failed. TOO_LARGE past 4 GiB. */
+vd_status journal_encode(const journal_record *record, buffer *out, vd_error *err);
+
+/*
+ * Decodes the record at *offset of `data` and advances *offset. Spans point into `data`, arrays into `arena`.
+ * OK; OUT_OF_RANGE: clean end (nothing left); ABORTED: cut short or bad checksum at *offset (torn when it is the last segment);
+ * DATA_LOSS: checksum right but the contents are not a record; UNIMPLEMENTED: newer version or kind; OUT_OF_MEMORY.
+ */
+vd_status journal_decode(bytes data, size_t *offset, arena *arena, journal_record *out, vd_error *err);
+
+#endif
