@@ -43,8 +43,43 @@
 #define VD_ENVELOPE_SLACK_BYTES (1024u * 1024u) /* what an envelope may add to a body on the NNG door */
 #define VD_TIMEOUT_MAX_MS       600000
 
+/* ---- the doors ---- */
+#define VD_INFLIGHT_BODY_MAX_BYTES                                                                                     \
+    (1024ull * 1024 * 1024)                               /* bodies held at a time by all doors together; beyond: 503 */
+#define VD_INFLIGHT_JOBS_MAX       4096                   /* calls waiting for or in a worker; beyond: 503 */
+#define VD_REQUEST_ARENA_MAX_BYTES (512u * 1024u * 1024u) /* one request decoded, with its reply */
+#define VD_HTTP_CONNECTIONS_MAX    10000                  /* per listening address; 32 KiB each while open */
+#define VD_HTTP_CONNECTION_BYTES   32768                  /* request line and headers together must fit */
+#define VD_HTTP_HEAD_MS            10000 /* from the first byte (or the connect) to the end of the head */
+#define VD_HTTP_IDLE_S             60    /* no byte either way for so long: closed */
+#define VD_HTTP_RATE_MIN           1024  /* bytes per second, averaged, after a grace of ... */
+#define VD_HTTP_GRACE_MS           10000
+#define VD_HTTP_DROP_MAX_BYTES                                                                                         \
+    (256ull * 1024 * 1024) /* of a refused body: read and dropped so that the answer arrives */
+#define VD_HTTP_DROP_MS       10000
+#define VD_NNG_RECEIVE_MARGIN (15u * 1024u * 1024u) /* an envelope so much too large is still read and answered */
+
 /* ---- the write path ---- */
 #define VD_DEDUPE_WINDOW        65536 /* remembered request ids per index */
 #define VD_REQUEST_ID_MAX_BYTES 64
+
+/* ---- the server (settings of the same names: docs/config.md) ---- */
+#define VD_CONFIG_MAX_BYTES           (64u * 1024u) /* a configuration file; also what a *_FILE variable may point to */
+#define VD_BINDS_MAX                  16            /* addresses per door */
+#define VD_THREADS_MAX                1024          /* of each pool; 0 sizes it to the machine */
+#define VD_WORK_QUEUE_DEFAULT         1024 /* requests that wait for a worker; beyond it the answer is "busy" */
+#define VD_WORK_QUEUE_MIN             1
+#define VD_WORK_QUEUE_MAX             1000000
+#define VD_DRAIN_MS_DEFAULT           10000 /* what requests in flight are given at a graceful stop */
+#define VD_DRAIN_MS_MAX               600000
+#define VD_SNAPSHOT_MIN_BYTES_DEFAULT (16u * 1024u * 1024u) /* below this a replay is quicker than a save is worth */
+#define VD_SNAPSHOT_MIN_BYTES_MIN     4096
+#define VD_SNAPSHOT_MIN_BYTES_MAX     (1ull << 40)
+#define VD_SNAPSHOT_FACTOR_DEFAULT    2.0 /* n items cost O(n) bytes written: each snapshot doubles the one before */
+#define VD_SNAPSHOT_FACTOR_MIN        0.01
+#define VD_SNAPSHOT_FACTOR_MAX        1000.0
+#define VD_SNAPSHOT_IDLE_MS_DEFAULT   30000
+#define VD_SNAPSHOT_IDLE_MS_MIN       10
+#define VD_SNAPSHOT_IDLE_MS_MAX       86400000
 
 #endif
