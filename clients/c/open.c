@@ -1,0 +1,249 @@
+/*
+ * open.c - making and ending a client: address, first connection, socket options.
+ *
+ * The first connection is probed with a plain stream first: a socket's own dialer either hides why it fails (in the background)
+ * or waits as long as the system does (in the foreground, over two minutes for an address that swallows packets). The probe has
+ * a time limit and a reason. After that the socket's dialer connects in the background, again whenever the connection breaks.
+ *
+ * Threading: pipe_changed runs on NNG's threads.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "client_int.h"
+
+#include <nng/protocol/reqrep0/req.h> /* wants nng.h before it */
+#include <nng/supplemental/util/platform.h>
+
+/* Sending again is for lost connections only, where NNG does it at once. By the clock it must never happen: the server may
+ * still be at work. So: later than any call may last. */
+#define RESEND_MS        ((nng_duration)(VD_TIMEOUT_MAX_MS + 60000))
+#define RECONNECT_MS     50 /* first pause between attempts; doubles up to the next one */
+#define RECONNECT_MAX_MS 1000
+#define PROBE_PAUSE_MS   50
+
+static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg) {
+    vd_client *client = arg;
+    (void)pipe;
+    pthread_mutex_lock(&client->mutex);
+    if (event == NNG_PIPE_EV_ADD_POST) {
+        client->pipes++;
+    } else if (client->pipes > 0) {
+        client->pipes--;
+    }
+    pthread_cond_broadcast(&client->changed);
+    pthread_mutex_unlock(&client->mutex);
+}
+
+static vd_status check_url(const char *url, vd_error *err) {
+    if (strlen(url) > CLIENT_URL_MAX_BYTES) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "url", "url: longer than %d bytes", CLIENT_URL_MAX_BYTES);
+    }
+    if (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "url",
+                       "%s is the address of an HTTP door; this client speaks to the NNG door, by default %s", url,
+                       VD_CLIENT_URL_DEFAULT);
+    }
+    if (strncmp(url, "tcp://", 6) != 0 && strncmp(url, "ipc://", 6) != 0) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "url", "%s is not an address like tcp://host:port or ipc:///path",
+                       url);
+    }
+    return VD_OK;
+}
+
+/* One attempt to reach the address. Gives NNG's error. */
+static int probe_once(const char *url, int64_t timeout_ms) {
+    nng_stream_dialer *dialer = NULL;
+    nng_aio *aio = NULL;
+    int rv = nng_stream_dialer_alloc(&dialer, url);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = nng_aio_alloc(&aio, NULL, NULL);
+    if (rv != 0) {
+        goto free_dialer;
+    }
+    nng_aio_set_timeout(aio, (nng_duration)timeout_ms);
+    nng_stream_dialer_dial(dialer, aio);
+    nng_aio_wait(aio);
+    rv = nng_aio_result(aio);
+    if (rv == 0) {
+        nng_stream *stream = nng_aio_get_output(aio, 0);
+        nng_stream_close(stream);
+        nng_stream_free(stream);
+    }
+    nng_aio_free(aio);
+free_dialer:
+    nng_stream_dialer_close(dialer);
+    nng_stream_dialer_free(dialer);
+    return rv;
+}
+
+static vd_status probe(const char *url, int64_t deadline_ms, bool again, vd_error *err) {
+    for (;;) {
+        int64_t left_ms = deadline_ms - clock_now_ms();
+        int rv = probe_once(url, left_ms > 1 ? left_ms : 1);
+        if (rv == 0) {
+            return VD_OK;
+        }
+        if (rv == NNG_ENOMEM) {
+            return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+        }
+        if (rv == NNG_EADDRINVAL || rv == NNG_EINVAL) {
+            return vd_fail(err, VD_INVALID_ARGUMENT, "url", "%s: %s", url, nng_strerror(rv));
+        }
+        if (!again || clock_now_ms() + PROBE_PAUSE_MS >= deadline_ms) {
+            /* A socket file that is not there is the same thing to a person as a port nobody listens on. */
+            const char *reason = rv == NNG_ENOENT ? "Connection refused" : nng_strerror(rv);
+            return vd_fail(err, VD_UNAVAILABLE, NULL, "cannot reach %s: %s", url, reason);
+        }
+        nng_msleep(PROBE_PAUSE_MS);
+    }
+}
+
+static vd_status wait_connected(vd_client *client, int64_t deadline_ms, vd_error *err) {
+    struct timespec until = clock_timespec(deadline_ms);
+    pthread_mutex_lock(&client->mutex);
+    int rc = 0;
+    while (client->pipes == 0 && rc == 0) {
+        rc = pthread_cond_timedwait(&client->changed, &client->mutex, &until);
+    }
+    bool connected = client->pipes > 0;
+    pthread_mutex_unlock(&client->mutex);
+    if (!connected) {
+        return vd_fail(err, VD_UNAVAILABLE, NULL,
+                       "%s takes connections but is not a vectord NNG door (is it the HTTP port?)", client->url);
+    }
+    return VD_OK;
+}
+
+static vd_status open_socket(vd_client *client, vd_error *err) {
+    int rv = nng_req0_open(&client->socket);
+    if (rv != 0) {
+        goto fail;
+    }
+    nng_dialer dialer;
+    if ((rv = nng_socket_set_ms(client->socket, NNG_OPT_REQ_RESENDTIME, RESEND_MS)) != 0 ||
+        (rv = nng_socket_set_ms(client->socket, NNG_OPT_RECONNMINT, RECONNECT_MS)) != 0 ||
+        (rv = nng_socket_set_ms(client->socket, NNG_OPT_RECONNMAXT, RECONNECT_MAX_MS)) != 0 ||
+        (rv = nng_socket_set_size(client->socket, NNG_OPT_RECVMAXSZ, CLIENT_REPLY_MAX_BYTES)) != 0 ||
+        (rv = nng_pipe_notify(client->socket, NNG_PIPE_EV_ADD_POST, pipe_changed, client)) != 0 ||
+        (rv = nng_pipe_notify(client->socket, NNG_PIPE_EV_REM_POST, pipe_changed, client)) != 0 ||
+        (rv = nng_dialer_create(&dialer, client->socket, client->url)) != 0) {
+        goto close;
+    }
+    /* Small requests must not wait for one another; not an option of ipc, hence not checked. */
+    (void)nng_dialer_set_bool(dialer, NNG_OPT_TCP_NODELAY, true);
+    rv = nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
+    if (rv == 0) {
+        return VD_OK;
+    }
+close:
+    nng_close(client->socket);
+fail:
+    return vd_fail(err, rv == NNG_ENOMEM ? VD_OUT_OF_MEMORY : VD_INTERNAL, NULL, "%s: %s", client->url,
+                   nng_strerror(rv));
+}
+
+static vd_status set_token(vd_client *client, const char *token, vd_error *err) {
+    static const char scheme[] = "Bearer ";
+    size_t size = strnlen(token, CLIENT_TOKEN_MAX_BYTES + 1);
+    if (size > CLIENT_TOKEN_MAX_BYTES) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "token", "token: longer than %d bytes", CLIENT_TOKEN_MAX_BYTES);
+    }
+    client->authorization = malloc(sizeof scheme + size);
+    if (!client->authorization) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+    }
+    memcpy(client->authorization, scheme, sizeof scheme - 1);
+    memcpy(client->authorization + sizeof scheme - 1, token, size + 1);
+    return VD_OK;
+}
+
+vd_status vd_client_open(const char *url, const vd_client_options *options, vd_client **out, vd_error *err) {
+    static const vd_client_options defaults;
+    if (!options) {
+        options = &defaults;
+    }
+    if (!url) {
+        url = VD_CLIENT_URL_DEFAULT;
+    }
+    vd_status status = check_url(url, err);
+    if (status != VD_OK) {
+        return status;
+    }
+    if (options->timeout_ms > VD_TIMEOUT_MAX_MS || options->connect_timeout_ms > VD_TIMEOUT_MAX_MS) {
+        return vd_fail(err, VD_INVALID_ARGUMENT,
+                       options->timeout_ms > VD_TIMEOUT_MAX_MS ? "timeout_ms" : "connect_timeout_ms",
+                       "a time limit is at most %d ms", VD_TIMEOUT_MAX_MS);
+    }
+    vd_client *client = calloc(1, sizeof *client);
+    if (!client) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+    }
+    snprintf(client->url, sizeof client->url, "%s", url);
+    client->timeout_ms = options->timeout_ms ? options->timeout_ms : VD_CLIENT_TIMEOUT_DEFAULT_MS;
+    client->connect_timeout_ms =
+        options->connect_timeout_ms ? options->connect_timeout_ms : VD_CLIENT_CONNECT_TIMEOUT_DEFAULT_MS;
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&client->mutex, NULL);
+    pthread_cond_init(&client->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+
+    int64_t deadline_ms = clock_now_ms() + client->connect_timeout_ms;
+    if (options->token && (status = set_token(client, options->token, err)) != VD_OK) {
+        goto free_client;
+    }
+    status = probe(url, deadline_ms, options->wait_for_server, err);
+    if (status != VD_OK) {
+        goto free_client;
+    }
+    status = open_socket(client, err);
+    if (status != VD_OK) {
+        goto free_client;
+    }
+    status = wait_connected(client, deadline_ms, err);
+    if (status != VD_OK) {
+        goto close_socket;
+    }
+    *out = client;
+    return VD_OK;
+
+close_socket:
+    nng_close(client->socket);
+free_client:
+    pthread_cond_destroy(&client->changed);
+    pthread_mutex_destroy(&client->mutex);
+    free(client->authorization);
+    free(client);
+    return status;
+}
+
+void vd_client_close(vd_client *client) {
+    if (!client) {
+        return;
+    }
+    pthread_mutex_lock(&client->mutex);
+    client->closed = true;
+    pthread_mutex_unlock(&client->mutex);
+    /* Every call under way ends with NNG_ECLOSED, and its callback gives it back. */
+    nng_close(client->socket);
+    pthread_mutex_lock(&client->mutex);
+    while (client->calls > 0) {
+        pthread_cond_wait(&client->changed, &client->mutex);
+    }
+    pthread_mutex_unlock(&client->mutex);
+    client_calls_free(client);
+    pthread_cond_destroy(&client->changed);
+    pthread_mutex_destroy(&client->mutex);
+    free(client->authorization);
+    free(client);
+}
+
+const char *vd_client_url(const vd_client *client) {
+    return client->url;
+}
