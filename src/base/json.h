@@ -52,6 +52,7 @@ bool json_read_float(json_reader *r, float *out);
 /* An integer literal without fraction or exponent (also "1.0" and "1e2" when they are whole); false with fault "not a
  * whole number" or "out of range". */
 bool json_read_int64(json_reader *r, int64_t *out);
+bool json_read_uint64(json_reader *r, uint64_t *out);
 
 /*
  * Walks an object:   json_begin_object(r); while (json_next_key(r, &key, &more) && more) { read or skip the value }
