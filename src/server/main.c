@@ -1,0 +1,441 @@
+/*
+ * main.c - wiring and the order of start and stop, nothing else.
+ *
+ * Start:  settings, log, thread pools, store, registry (begins to load), metrics, doors. The doors open at once; an index that
+ *         is still loading answers 503 with Retry-After, and one log line says when all are there.
+ * Stop:   SIGTERM, SIGINT or SIGHUP: doors finish what is in flight, jobs end, indexes are saved, exit code 0. A second
+ *         signal ends the process where it stands; the journals lose nothing by it.
+ *
+ * Threading: signals are blocked before the first thread exists and taken by sigtimedwait in the main thread, so no code
+ * runs in a signal handler.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/executor.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "ops/ops.h"
+#include "registry/registry.h"
+#include "server/announce.h"
+#include "server/config.h"
+#include "server/health.h"
+#include "store/objstore.h"
+#include "transport/transport.h"
+
+/* As in sysexits.h, so that a service manager can tell "will never work" from "try again". */
+enum { EXIT_USAGE = 64, EXIT_UNAVAILABLE = 69, EXIT_CONFIG = 78 };
+enum { LOADING_POLL_MS = 50, HEALTH_TIMEOUT_MS = 3000 };
+
+extern char **environ;
+
+typedef struct server {
+    const config *config;
+    executor_pool *pool;
+    work_queue *queue;
+    objstore *store;
+    registry *registry;
+    metrics *metrics;
+    ops_context ops;
+    transport_shared shared;
+    http_gateway *http;
+    nng_rep *rpc;
+    announce_doors doors;
+} server;
+
+static const char usage[] =
+    "vectord " VECTORD_VERSION " - a vector-search service\n"
+    "\n"
+    "  vectord [--config FILE] [SETTINGS]            serve until SIGTERM or Ctrl-C\n"
+    "  vectord --check-config [--config FILE] ...    say what is wrong with the settings, start nothing\n"
+    "  vectord config print [--config FILE] ...      the settings in force, each with where it came from\n"
+    "  vectord health [--ready] [--url URL] ...      exit code 0 when a running server answers\n"
+    "  vectord --version | --help\n"
+    "\n"
+    "Settings come from the TOML file, then the environment (VECTORD_DATA_DIR, VECTORD_RPC_BIND, ...; with _FILE\n"
+    "behind the name the value is read from that file), then flags; the later wins.\n"
+    "\n";
+
+static void print_help(void) {
+    buffer out;
+    buffer_init(&out, 0);
+    buffer_put_str(&out, usage);
+    config_print_help(&out);
+    fwrite(out.data, 1, out.failed ? 0 : out.size, stdout);
+    buffer_fini(&out);
+}
+
+/* ---- start ---- */
+
+/* Every index keeps a file open and every client a socket: take what we are allowed. */
+static void raise_file_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static vd_status start_pools(server *s, vd_error *err) {
+    const config *c = s->config;
+    uint32_t workers = (uint32_t)c->workers;
+    if (workers == 0) {
+        workers = executor_cpus() * 4 < 16 ? 16 : executor_cpus() * 4;
+    }
+    if (executor_pool_new((uint32_t)c->threads, &s->pool) != VD_OK ||
+        work_queue_new(workers, (uint32_t)c->queue, &s->queue) != VD_OK) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "cannot start the threads: %s", strerror(errno));
+    }
+    return VD_OK;
+}
+
+static vd_status start_registry(server *s, vd_error *err) {
+    const config *c = s->config;
+    if (c->data_dir[0]) {
+        vd_status status = objstore_open_dir(c->data_dir, NULL, &s->store, err);
+        if (status != VD_OK) {
+            return status;
+        }
+    }
+    const registry_options options = {
+        .store = s->store,
+        .executor = executor_pool_get(s->pool),
+        .snapshot_min_bytes = c->snapshot_min_bytes,
+        .snapshot_factor = c->snapshot_factor,
+        .snapshot_idle_ms = (int64_t)c->snapshot_idle_ms,
+    };
+    vd_status status = registry_open(&options, &s->registry, err);
+    if (status == VD_OK) {
+        s->store = NULL; /* the registry's now */
+    }
+    return status;
+}
+
+static vd_status start_metrics(server *s, vd_error *err) {
+    s->metrics = metrics_new();
+    if (!s->metrics) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory for the metrics");
+    }
+    metrics_register_process(s->metrics, VECTORD_VERSION);
+    registry_register_metrics(s->registry, s->metrics);
+    s->ops = (ops_context){.registry = s->registry, .version = VECTORD_VERSION, .started_ms = clock_now_ms()};
+    s->shared = (transport_shared){.ops = &s->ops, .queue = s->queue, .metrics = s->metrics};
+    return VD_OK;
+}
+
+/* "HOST:0" with the port the system chose. */
+static void note_http_door(server *s, const char *bind, uint16_t port) {
+    char *out = s->doors.http[s->doors.http_count++];
+    const char *colon = strrchr(bind, ':');
+    snprintf(out, sizeof s->doors.http[0], "%.*s:%u", (int)(colon - bind), bind, port);
+}
+
+static vd_status start_doors(server *s, vd_error *err) {
+    const config *c = s->config;
+    const char *binds[2 * VD_BINDS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < c->bind.count; i++) {
+        binds[count++] = c->bind.items[i];
+    }
+    for (size_t i = 0; i < c->gateway_bind.count; i++) {
+        binds[count++] = c->gateway_bind.items[i];
+    }
+    vd_status status = VD_OK;
+    if (count > 0) {
+        const http_options http = {.binds = binds,
+                                   .bind_count = count,
+                                   .cors_origins = c->cors_origins.items,
+                                   .cors_origin_count = c->cors_origins.count,
+                                   .threads = (uint32_t)c->gateway_threads,
+                                   .any_host = c->exposed};
+        status = http_gateway_start(&s->shared, &http, &s->http, err);
+        for (size_t i = 0; i < count && status == VD_OK; i++) {
+            note_http_door(s, binds[i], http_gateway_port(s->http, i));
+        }
+    }
+    if (status == VD_OK && c->rpc_bind.count > 0) {
+        const nng_options rpc = {
+            .binds = c->rpc_bind.items, .bind_count = c->rpc_bind.count, .contexts = (uint32_t)c->rpc_contexts};
+        status = nng_rep_start(&s->shared, &rpc, &s->rpc, err);
+        for (size_t i = 0; i < c->rpc_bind.count && status == VD_OK; i++) {
+            s->doors.rpc[s->doors.rpc_count++] = nng_rep_url(s->rpc, i);
+        }
+    }
+    return status;
+}
+
+/* ---- stop: the reverse of start; whatever was not started is NULL ---- */
+
+static void stop(server *s) {
+    http_gateway_stop(s->http, (int64_t)s->config->drain_ms);
+    nng_rep_stop(s->rpc, (int64_t)s->config->drain_ms);
+    work_queue_free(s->queue);
+    if (s->registry) {
+        registry_close(s->registry);
+    }
+    objstore_close(s->store);
+    metrics_free(s->metrics);
+    executor_pool_free(s->pool);
+}
+
+static void stop_signals(sigset_t *out) {
+    sigemptyset(out);
+    sigaddset(out, SIGTERM);
+    sigaddset(out, SIGINT);
+    sigaddset(out, SIGHUP);
+}
+
+static void log_ready(const server *s, int64_t since_ms) {
+    registry_summary sum;
+    registry_get_summary(s->registry, &sum);
+    log_event(sum.quarantined ? LOG_WARN : LOG_INFO, "ready", "indexes=%u items=%llu quarantined=%u ms=%lld",
+              sum.indexes, (unsigned long long)sum.items, sum.quarantined, (long long)(clock_now_ms() - since_ms));
+}
+
+/* Returns the signal that asked for the stop. Meanwhile says when loading has ended. */
+static int serve(const server *s, const sigset_t *signals) {
+    int64_t since_ms = clock_now_ms();
+    bool loaded = false;
+    for (;;) {
+        if (!loaded && registry_wait_loaded(s->registry, 0)) {
+            loaded = true;
+            log_ready(s, since_ms);
+        }
+        const struct timespec poll = {0, LOADING_POLL_MS * 1000000L};
+        int signal = loaded ? sigwaitinfo(signals, NULL) : sigtimedwait(signals, NULL, &poll);
+        if (signal > 0) {
+            return signal;
+        }
+    }
+}
+
+static int run(const config *c) {
+    sigset_t signals;
+    stop_signals(&signals);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    raise_file_limit();
+    log_setup((log_level)c->log_level, (log_format)c->log_format);
+
+    if (c->exposed) {
+        log_event(
+            LOG_WARN,
+            "REACHABLE FROM OTHER MACHINES WITHOUT AUTHENTICATION: whoever reaches these addresses can read, change "
+            "and delete everything (allow_insecure_bind)",
+            NULL);
+    }
+    server s = {.config = c};
+    vd_error err = {0};
+    int64_t began_ms = clock_now_ms();
+    vd_status status = start_pools(&s, &err);
+    if (status == VD_OK) {
+        status = start_registry(&s, &err);
+    }
+    if (status == VD_OK) {
+        status = start_metrics(&s, &err);
+    }
+    if (status == VD_OK) {
+        status = start_doors(&s, &err);
+    }
+    if (status == VD_OK && c->port_file[0]) {
+        status = announce_write_port_file(c->port_file, &s.doors, &err);
+    }
+    if (status != VD_OK) {
+        log_event(LOG_ERROR, "cannot start", "%s", err.text);
+        stop(&s);
+        return EXIT_UNAVAILABLE;
+    }
+    announce_started(&s.doors, VECTORD_VERSION, c->data_dir, isatty(STDERR_FILENO) != 0);
+
+    int got = serve(&s, &signals);
+    began_ms = clock_now_ms();
+    log_event(LOG_INFO, "stopping", "signal=%s", sigabbrev_np(got));
+    /* From here on a second signal has its default effect: the process ends at once. */
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+    if (c->port_file[0]) {
+        unlink(c->port_file);
+    }
+    stop(&s);
+    log_event(LOG_INFO, "stopped", "ms=%lld", (long long)(clock_now_ms() - began_ms));
+    return 0;
+}
+
+/* ---- the command line ---- */
+
+/* Loads the settings and shows what is wrong with them. 0 or an exit code. */
+static int load(config *c, const char *file, const char *const *flags, size_t flag_count) {
+    buffer errors, warnings;
+    buffer_init(&errors, 0);
+    buffer_init(&warnings, 0);
+    const config_input input = {
+        .file = file, .env = (const char *const *)environ, .flags = flags, .flag_count = flag_count};
+    vd_status status = config_load(c, &input, &errors, &warnings);
+    if (!warnings.failed && warnings.size) {
+        fprintf(stderr, "vectord: warnings:\n%.*s", (int)warnings.size, (const char *)warnings.data);
+    }
+    if (!errors.failed && errors.size) {
+        fprintf(stderr, "vectord: the settings have errors:\n%.*s", (int)errors.size, (const char *)errors.data);
+    }
+    buffer_fini(&warnings);
+    buffer_fini(&errors);
+    return status == VD_OK ? 0 : EXIT_CONFIG;
+}
+
+static void print_buffer(void (*fill)(buffer *out)) {
+    buffer out;
+    buffer_init(&out, 0);
+    fill(&out);
+    fwrite(out.data, 1, out.failed ? 0 : out.size, stdout);
+    buffer_fini(&out);
+}
+
+static int print_config(const config *c) {
+    buffer out;
+    buffer_init(&out, 0);
+    config_print(c, &out);
+    fwrite(out.data, 1, out.failed ? 0 : out.size, stdout);
+    buffer_fini(&out);
+    return 0;
+}
+
+static int check_health(const config *c, const char *url, bool ready) {
+    char host_port[96] = "", path[256] = "";
+    if (url && !health_split_url(url, host_port, path)) {
+        fprintf(stderr, "vectord health: --url must look like http://127.0.0.1:3215, got \"%s\"\n", url);
+        return EXIT_USAGE;
+    }
+    if (!url) {
+        const config_list *doors = c->bind.count ? &c->bind : &c->gateway_bind;
+        if (doors->count == 0) {
+            fprintf(stderr, "vectord health: no HTTP door is open in these settings\n");
+            return EXIT_UNAVAILABLE;
+        }
+        snprintf(host_port, sizeof host_port, "%s", doors->items[0]);
+    }
+    if (!path[0] || strcmp(path, "/") == 0) {
+        snprintf(path, sizeof path, "%s", ready ? "/readyz" : "/livez");
+    }
+    vd_error err = {0};
+    if (health_check(host_port, path, HEALTH_TIMEOUT_MS, &err) != VD_OK) {
+        fprintf(stderr, "vectord health: %s\n", err.text);
+        return 1;
+    }
+    printf("ok\n");
+    return 0;
+}
+
+typedef struct command {
+    const char *name; /* "serve", "check", "print", "markdown", "health" */
+    const char *file, *url;
+    bool ready;
+    const char **flags; /* what is left: settings */
+    size_t flag_count;
+} command;
+
+/* Takes the value of `name` from "name=value" or the next argument; NULL when argv[*at] is another flag. */
+static const char *take_value(const char *name, int argc, char **argv, int *at, bool *missing) {
+    size_t size = strlen(name);
+    if (strncmp(argv[*at], name, size) != 0) {
+        return NULL;
+    }
+    if (argv[*at][size] == '=') {
+        return argv[*at] + size + 1;
+    }
+    if (argv[*at][size] != '\0') {
+        return NULL;
+    }
+    if (*at + 1 >= argc) {
+        *missing = true;
+        return NULL;
+    }
+    return argv[++*at];
+}
+
+/* false: the command line makes no sense, and stderr says why. */
+static bool parse_command(int argc, char **argv, command *out) {
+    int at = 1;
+    out->name = "serve";
+    if (argc > 1 && strcmp(argv[1], "health") == 0) {
+        out->name = "health";
+        at = 2;
+    } else if (argc > 2 && strcmp(argv[1], "config") == 0 &&
+               (strcmp(argv[2], "print") == 0 || strcmp(argv[2], "markdown") == 0)) {
+        out->name = argv[2];
+        at = 3;
+    } else if (argc > 1 && argv[1][0] != '-') {
+        fprintf(stderr, "vectord: unknown command \"%s\"; see vectord --help\n", argv[1]);
+        return false;
+    }
+    for (; at < argc; at++) {
+        bool missing = false;
+        const char *value = take_value("--config", argc, argv, &at, &missing);
+        if (value) {
+            out->file = value;
+            continue;
+        }
+        bool health = strcmp(out->name, "health") == 0;
+        value = health && !missing ? take_value("--url", argc, argv, &at, &missing) : NULL;
+        if (value) {
+            out->url = value;
+            continue;
+        }
+        if (missing) {
+            fprintf(stderr, "vectord: %s needs a value\n", argv[at]);
+            return false;
+        }
+        if (health && strcmp(argv[at], "--ready") == 0) {
+            out->ready = true;
+        } else if (strcmp(out->name, "serve") == 0 && strcmp(argv[at], "--check-config") == 0) {
+            out->name = "check";
+        } else {
+            out->flags[out->flag_count++] = argv[at];
+        }
+    }
+    return true;
+}
+
+int main(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_help();
+            return 0;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            printf("vectord %s\n", VECTORD_VERSION);
+            return 0;
+        }
+    }
+    command cmd = {.flags = calloc((size_t)argc + 1, sizeof *cmd.flags)};
+    if (!cmd.flags) {
+        return EXIT_UNAVAILABLE;
+    }
+    if (!parse_command(argc, argv, &cmd)) {
+        free(cmd.flags);
+        return EXIT_USAGE;
+    }
+    if (strcmp(cmd.name, "markdown") == 0) {
+        print_buffer(config_print_markdown);
+        free(cmd.flags);
+        return 0;
+    }
+    config c;
+    int code = load(&c, cmd.file, cmd.flags, cmd.flag_count);
+    if (code == 0 && strcmp(cmd.name, "check") == 0) {
+        printf("the settings are fine\n");
+    } else if (code == 0 && strcmp(cmd.name, "print") == 0) {
+        code = print_config(&c);
+    } else if (code == 0 && strcmp(cmd.name, "health") == 0) {
+        code = check_health(&c, cmd.url, cmd.ready);
+    } else if (code == 0) {
+        code = run(&c);
+    }
+    config_fini(&c);
+    free(cmd.flags);
+    return code;
+}
