@@ -5,16 +5,22 @@
  * 0      4    length of the body, little-endian
  * 4      4    CRC-32C of the 4 length bytes and the body
  * 8      n    body: one msgpack array
- *             [version=1, kind, epoch bin16, sequence, request id bin (empty: none), reply length (items afterwards), payload]
+ *             [version=1, kind, epoch bin16, sequence, request id bin (empty: none), reply length (items afterwards),
+ *              synced, payload]
  *             kind 1 ADD     payload = [[id str, vector bin (little-endian float32), metadata str | nil], ...]
  *             kind 2 DELETE  payload = [id str, ...]
  *             kind 0 BEGIN   first record of a segment: payload = index name str
  * A batch is one record: all of it or nothing. A record that is cut short or fails its checksum at the very end of the last
  * segment is a torn tail and is dropped; anywhere else it is damage. Unknown kinds are an error (written by a newer version).
+ *
+ * `synced` is the highest sequence number that was durable when the record was made. A power cut may keep a later page of an
+ * unsynced group and lose an earlier one, so a good record behind a bad one is no proof of damage; one that says that the
+ * bad one had been durable is.
  */
 #ifndef VECTORD_STORE_JOURNAL_H
 #define VECTORD_STORE_JOURNAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,6 +45,7 @@ typedef struct journal_record {
     uint64_t sequence;
     bytes request_id;
     uint64_t length_after; /* items in the index once applied: the reply of a resend */
+    uint64_t synced;       /* highest sequence known durable when this was written; 0: none, or not known */
     bytes name;            /* BEGIN only */
     const journal_item *items;
     size_t item_count;
@@ -53,5 +60,12 @@ vd_status journal_encode(const journal_record *record, buffer *out, vd_error *er
  * DATA_LOSS: checksum right but the contents are not a record; UNIMPLEMENTED: newer version or kind; OUT_OF_MEMORY.
  */
 vd_status journal_decode(bytes data, size_t *offset, arena *arena, journal_record *out, vd_error *err);
+
+/*
+ * After journal_decode has answered ABORTED at `offset` of the last segment, with `sequence` the last one that was read well:
+ * true when what is left is a torn tail (no later record of that epoch says that more than `sequence` had been durable),
+ * false when acknowledged records are damaged.
+ */
+bool journal_tail_is_torn(bytes data, size_t offset, const uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t sequence);
 
 #endif

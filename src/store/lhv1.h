@@ -36,6 +36,7 @@ typedef struct lhv1_warnings {
     uint64_t empty_layers;
     uint64_t orphan_metadata;
     uint64_t trailing_bytes;
+    uint64_t clamped_params; /* m or ef_search beyond our limits, brought inside */
 } lhv1_warnings;
 
 /* ---- reading ---- */
