@@ -24,6 +24,7 @@ typedef struct loader {
     config *c;
     const char *file; /* as given, for messages */
     buffer *errors, *warnings;
+    char foreign_table[96]; /* the last table that is not ours: one warning for all its keys */
 } loader;
 
 /* ---- names ---- */
@@ -112,6 +113,9 @@ static char *read_small_file(loader *l, const char *path, const char *origin, si
         return NULL;
     }
     text = arena_alloc(&l->c->arena, VD_CONFIG_MAX_BYTES + 2);
+    if (!text) {
+        buffer_printf(l->errors, "%s: out of memory\n", origin);
+    }
     *size = 0;
     while (text && *size <= VD_CONFIG_MAX_BYTES) {
         ssize_t got = read(fd, text + *size, VD_CONFIG_MAX_BYTES + 1 - *size);
@@ -198,9 +202,12 @@ static vd_status take_toml_entry(void *arg, const toml_entry *e) {
     } else if (e->table[0] == '\0') {
         buffer_printf(l->warnings, "%s: `%.80s` stands outside any table and is ignored\n", origin, e->key);
     } else if (!table_known) {
-        /* One line per table would need a memory of tables; the first key's line is where a reader looks. */
-        buffer_printf(l->warnings, "%s: the table [%.80s] is not ours, its key `%.80s` is ignored\n", origin, e->table,
-                      e->key);
+        char table[sizeof l->foreign_table];
+        snprintf(table, sizeof table, "%s", e->table);
+        if (strcmp(table, l->foreign_table) != 0) {
+            buffer_printf(l->warnings, "%s: the table [%.80s] is not ours and is ignored\n", origin, e->table);
+            memcpy(l->foreign_table, table, sizeof table);
+        }
     } else if (e->key[0] != '\0') {
         buffer_printf(l->errors, "%s: [%s] has no key `%.80s`\n", origin, e->table, e->key);
     }
@@ -313,8 +320,8 @@ static bool env_known(const char *name, size_t size) {
 /* A misspelt variable must not pass in silence. Variables that an orchestrator makes up for a service called "vectord",
  * and those of the tests and benchmarks, are not settings. */
 static void warn_unknown_env(loader *l, const char *const *env) {
-    static const char *const passed[] = {"VECTORD_SERVICE_", "VECTORD_PORT=", "VECTORD_PORT_",
-                                         "VECTORD_BENCH_",   "VECTORD_TEST_", "VECTORD_URL="};
+    static const char *const passed[] = {"VECTORD_SERVICE_", "VECTORD_PORT=", "VECTORD_PORT_", "VECTORD_BENCH_",
+                                         "VECTORD_TEST_",    "VECTORD_URL=",  "VECTORD_BIN=",  "VECTORD_KEEP="};
     for (; env && *env; env++) {
         const char *equals = strchr(*env, '=');
         if (strncmp(*env, "VECTORD_", 8) != 0 || !equals || env_known(*env, (size_t)(equals - *env))) {
@@ -456,9 +463,12 @@ static void check_origins(loader *l) {
 
 vd_status config_load(config *c, const config_input *input, buffer *errors, buffer *warnings) {
     memset(c, 0, sizeof *c);
-    arena_init(&c->arena, NULL, 0);
-    loader l = {c, "", errors, warnings};
+    arena_init(&c->arena, input->allocator, 0);
+    loader l = {.c = c, .file = "", .errors = errors, .warnings = warnings};
     take_defaults(&l);
+    if (errors->size > 0 || errors->failed) {
+        return VD_OUT_OF_MEMORY; /* defaults fail for no other reason; without them there is nothing to check */
+    }
     const char *file = input->file ? input->file : env_find(input->env, "VECTORD_CONFIG");
     if (file && file[0]) {
         take_file(&l, file);

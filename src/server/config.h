@@ -95,12 +95,13 @@ typedef struct config_input {
     const char *const *env;   /* "NAME=value", NULL at the end; NULL: none */
     const char *const *flags; /* "--name", "--name=value" or "--name", "value"; those without their program name */
     size_t flag_count;
+    const vd_allocator *allocator; /* of the settings' own strings; NULL: the default */
 } config_input;
 
 /*
- * Fills *c (owned: config_fini in every case). Each problem found is a line in `errors` or `warnings`, with its place:
+ * Fills *c (owned: config_fini in every case, also when this failed). Each problem found is a line in `errors` or `warnings`, with its place:
  * "vectord.toml:3:1: [vectord] has no key `bnid`". Goes on after a problem, so that one run shows them all.
- * OK when there are no errors, else INVALID_ARGUMENT.
+ * OK when there are no errors; INVALID_ARGUMENT; OUT_OF_MEMORY when not even the defaults fit (a line in `errors` too).
  */
 vd_status config_load(config *c, const config_input *input, buffer *errors, buffer *warnings);
 void config_fini(config *c);
