@@ -610,7 +610,7 @@ static vd_status fail_json(const json_reader *r, size_t base, vd_error *err) {
 }
 
 static vd_status read_envelope(lhv1_frame *f, bytes json, bytes *metadata, vd_error *err) {
-    envelope e = {0};
+    envelope e = {.version = 1}; /* one that cannot be read is a fault of its own, not a newer version */
     arena_init(&e.arena, NULL, 0);
     json_reader_init(&e.reader, json.data, json.size, &e.arena);
     f->params.m = VD_M_DEFAULT;
