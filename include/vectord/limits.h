@@ -81,5 +81,6 @@
 #define VD_SNAPSHOT_IDLE_MS_DEFAULT   30000
 #define VD_SNAPSHOT_IDLE_MS_MIN       10
 #define VD_SNAPSHOT_IDLE_MS_MAX       86400000
+#define VD_METRIC_SERIES_MAX          131072 /* a dozen for each of VD_INDEXES_MAX; a scrape of more would take seconds */
 
 #endif

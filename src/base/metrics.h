@@ -32,7 +32,7 @@ void metric_observe_ns(metric *s, int64_t nanoseconds);
 /* Called at each print, before it, to set gauges that are computed (items per index, process memory). May call
  * metrics_gauge and metric_set. */
 void metrics_on_print(metrics *m, void (*fn)(void *arg, metrics *m), void *arg);
-/* Drops a series (an index was deleted). */
+/* Drops a series (an index was deleted). Its handle must not be used again: it may come to stand for another series. */
 void metrics_remove(metrics *m, const char *name, const char *labels);
 void metrics_print(metrics *m, buffer *out);
 /* Escapes a label value into out (at most `size` bytes with the NUL; cut at a character boundary). */
