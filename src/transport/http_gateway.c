@@ -1,0 +1,284 @@
+/*
+ * http_gateway.c - starting and stopping the HTTP door. It makes its listening sockets itself (libmicrohttpd would hide
+ * which address failed and why) and gives each to a daemon with one epoll loop per CPU.
+ *
+ * Threading: `mutex` guards jobs and hurry. Stopping goes: refuse new connections, wait for the requests in flight, refuse
+ * new jobs, wait for the last job (a suspended connection must not meet MHD_stop_daemon), then end the loops. All of a
+ * gateway's callbacks run on threads that are joined before it is freed.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "transport/http_int.h"
+
+#define BACKLOG 1024
+
+/* ---- addresses ---- */
+
+/* "127.0.0.1:3215", "[::1]:3215", "localhost:0". Names other than localhost are not looked up: what a server binds to must
+ * not depend on a resolver. */
+static vd_status parse_bind(const char *bind, struct sockaddr_storage *out, socklen_t *size, vd_error *err) {
+    const char *colon = strrchr(bind, ':');
+    char host[80];
+    if (!colon || colon == bind || colon[1] == '\0' || (size_t)(colon - bind) >= sizeof host) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "gateway.bind", "bad address \"%s\": want host:port", bind);
+    }
+    snprintf(host, sizeof host, "%.*s", (int)(colon - bind), bind);
+    size_t length = strlen(host);
+    char *name = host;
+    if (host[0] == '[' && host[length - 1] == ']') {
+        host[length - 1] = '\0';
+        name++;
+    }
+    if (strcmp(name, "localhost") == 0) {
+        name = host;
+        snprintf(host, sizeof host, "127.0.0.1");
+    }
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+    if (getaddrinfo(name, colon + 1, &hints, &found) != 0 || !found) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "gateway.bind",
+                       "bad address \"%s\": want an IP address (IPv6 in brackets) or localhost, and a port", bind);
+    }
+    memcpy(out, found->ai_addr, found->ai_addrlen);
+    *size = found->ai_addrlen;
+    freeaddrinfo(found);
+    return VD_OK;
+}
+
+static vd_status listen_on(const char *bind_text, struct sockaddr_storage *address, uint16_t *port, int *out,
+                           vd_error *err) {
+    socklen_t size = 0;
+    vd_status status = parse_bind(bind_text, address, &size, err);
+    if (status) {
+        return status;
+    }
+    int on = 1;
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0) {
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        if (address->ss_family == AF_INET6) {
+            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+        }
+    }
+    if (fd < 0 || bind(fd, (struct sockaddr *)address, size) != 0 || listen(fd, BACKLOG) != 0 ||
+        getsockname(fd, (struct sockaddr *)address, &size) != 0) {
+        status = vd_fail(err, VD_UNAVAILABLE, "gateway.bind", "cannot listen on %s: %s", bind_text, strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return status;
+    }
+    *port = ntohs(address->ss_family == AF_INET6 ? ((struct sockaddr_in6 *)address)->sin6_port
+                                                 : ((struct sockaddr_in *)address)->sin_port);
+    *out = fd;
+    return VD_OK;
+}
+
+/* ---- libmicrohttpd ---- */
+
+static void log_mhd(void *cls, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
+static void log_mhd(void *cls, const char *format, va_list args) {
+    (void)cls;
+    char text[512];
+    vsnprintf(text, sizeof text, format, args);
+    log_event(LOG_DEBUG, "http library", "%s", text); /* mostly peers that went away */
+}
+
+static enum MHD_Result may_connect(void *cls, const struct sockaddr *address, socklen_t size) {
+    (void)address;
+    (void)size;
+    const http_gateway *g = cls;
+    return atomic_load(&g->draining) ? MHD_NO : MHD_YES;
+}
+
+/* Paths stay as they came: "%2F" in a name must not become a separator. */
+static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *text) {
+    (void)cls;
+    (void)connection;
+    return strlen(text);
+}
+
+/* Connections per listener: the limit, or what the file descriptors allow beside the indexes' files. */
+static unsigned connection_limit(size_t listeners) {
+    struct rlimit files;
+    unsigned most = VD_HTTP_CONNECTIONS_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY) {
+        uint64_t share = files.rlim_cur / 2 / listeners;
+        most = share < most ? (unsigned)share : most;
+    }
+    return most < 16 ? 16 : most;
+}
+
+static struct MHD_Daemon *start_daemon(http_gateway *g, int fd, unsigned threads, unsigned connections) {
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
+    struct MHD_OptionItem pool[] = {
+        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    return MHD_start_daemon(flags, 0, may_connect, g, http_request_handle, g, MHD_OPTION_EXTERNAL_LOGGER, log_mhd,
+                            NULL, /* first, so that it hears of the rest */
+                            MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_CONNECTION, http_conn_notify, g->watch,
+                            MHD_OPTION_NOTIFY_COMPLETED, http_request_completed, g, MHD_OPTION_URI_LOG_CALLBACK,
+                            http_conn_target, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, connections,
+                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)VD_HTTP_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                            (size_t)VD_HTTP_CONNECTION_BYTES, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+}
+
+/* ---- start and stop ---- */
+
+static http_gateway *gateway_new(const transport_shared *shared, const http_options *options) {
+    http_gateway *g = calloc(1, sizeof *g);
+    if (!g) {
+        return NULL;
+    }
+    g->shared = *shared;
+    pthread_mutex_init(&g->mutex, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&g->idle, &attr);
+    pthread_condattr_destroy(&attr);
+    g->stats = call_stats_new(shared->metrics, CALL_DOOR_HTTP);
+    g->routes = http_routes_new();
+    g->guard = http_guard_new(options->cors_origins, options->cors_origin_count, options->any_host);
+    g->scratches = scratch_pool_new();
+    g->watch = g->stats ? http_watch_new(g->stats) : NULL;
+    g->listeners = calloc(options->bind_count ? options->bind_count : 1, sizeof *g->listeners);
+    if (!g->stats || !g->routes || !g->guard || !g->scratches || !g->watch || !g->listeners) {
+        http_gateway_stop(g, 0);
+        return NULL;
+    }
+    return g;
+}
+
+static vd_status start_listeners(http_gateway *g, const http_options *options, int *fds, vd_error *err) {
+    /* All sockets first: the guard must know every address before the first request. */
+    for (size_t i = 0; i < options->bind_count; i++) {
+        struct sockaddr_storage address = {0};
+        vd_status status = listen_on(options->binds[i], &address, &g->listeners[i].port, &fds[i], err);
+        if (status) {
+            return status;
+        }
+        if (!http_guard_bound(g->guard, &address)) {
+            return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+        }
+        g->listener_count++;
+    }
+    unsigned threads = options->threads ? options->threads : executor_cpus();
+    unsigned connections = connection_limit(options->bind_count);
+    for (size_t i = 0; i < g->listener_count; i++) {
+        g->listeners[i].daemon = start_daemon(g, fds[i], threads, connections);
+        if (!g->listeners[i].daemon) {
+            return vd_fail(err, VD_INTERNAL, "gateway.bind", "cannot start the HTTP server on %s", options->binds[i]);
+        }
+        fds[i] = -1; /* the daemon's now */
+        log_event(LOG_INFO, "http listening", "address=%s port=%u", options->binds[i], g->listeners[i].port);
+    }
+    return VD_OK;
+}
+
+vd_status http_gateway_start(const transport_shared *shared, const http_options *options, http_gateway **out,
+                             vd_error *err) {
+    http_gateway *g = gateway_new(shared, options);
+    int *fds = calloc(options->bind_count ? options->bind_count : 1, sizeof *fds);
+    vd_status status;
+    if (!g || !fds) {
+        status = vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+        goto out;
+    }
+    for (size_t i = 0; i < options->bind_count; i++) {
+        fds[i] = -1;
+    }
+    status = start_listeners(g, options, fds, err);
+    if (status) {
+        for (size_t i = 0; i < options->bind_count; i++) {
+            if (fds[i] >= 0) {
+                close(fds[i]);
+            }
+        }
+        goto out;
+    }
+    *out = g;
+    g = NULL;
+out:
+    http_gateway_stop(g, 0);
+    free(fds);
+    return status;
+}
+
+uint16_t http_gateway_port(const http_gateway *g, size_t i) {
+    return i < g->listener_count ? g->listeners[i].port : 0;
+}
+
+bool http_gateway_take_job(http_gateway *g) {
+    pthread_mutex_lock(&g->mutex);
+    bool taken = !g->hurry;
+    g->jobs += taken;
+    pthread_mutex_unlock(&g->mutex);
+    return taken;
+}
+
+void http_gateway_give_job(http_gateway *g) {
+    pthread_mutex_lock(&g->mutex);
+    if (--g->jobs == 0) {
+        pthread_cond_broadcast(&g->idle); /* under the lock: behind it the gateway may be gone */
+    }
+    pthread_mutex_unlock(&g->mutex);
+}
+
+void http_gateway_request_done(http_gateway *g) {
+    if (atomic_fetch_sub(&g->requests, 1) == 1 && atomic_load(&g->draining)) {
+        pthread_mutex_lock(&g->mutex);
+        pthread_cond_broadcast(&g->idle);
+        pthread_mutex_unlock(&g->mutex);
+    }
+}
+
+static void wait_for_requests_locked(http_gateway *g, int64_t until_ms) {
+    struct timespec until = clock_timespec(until_ms);
+    while (atomic_load(&g->requests) && pthread_cond_timedwait(&g->idle, &g->mutex, &until) == 0) {
+    }
+}
+
+#define LAST_ANSWERS_MS 500 /* for the answers of jobs that ended after the drain */
+
+void http_gateway_stop(http_gateway *g, int64_t drain_ms) {
+    if (!g) {
+        return;
+    }
+    atomic_store(&g->draining, true);
+    pthread_mutex_lock(&g->mutex);
+    wait_for_requests_locked(g, clock_now_ms() + drain_ms);
+    g->hurry = true;
+    if (g->jobs) {
+        while (g->jobs) {
+            pthread_cond_wait(&g->idle, &g->mutex);
+        }
+        wait_for_requests_locked(g, clock_now_ms() + LAST_ANSWERS_MS);
+    }
+    pthread_mutex_unlock(&g->mutex);
+    for (size_t i = 0; i < g->listener_count; i++) {
+        if (g->listeners[i].daemon) {
+            MHD_stop_daemon(g->listeners[i].daemon);
+        }
+    }
+    http_watch_free(g->watch);
+    free(g->listeners);
+    scratch_pool_free(g->scratches);
+    http_guard_free(g->guard);
+    http_routes_free(g->routes);
+    call_stats_free(g->stats);
+    pthread_cond_destroy(&g->idle);
+    pthread_mutex_destroy(&g->mutex);
+    free(g);
+}
