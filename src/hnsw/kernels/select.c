@@ -1,4 +1,12 @@
-/* select.c - which kernels this machine runs, decided once. */
+/*
+ * select.c - which kernels this machine runs, decided once.
+ *
+ * kernels_find answers for one set whether the processor and the operating system can run it; kernels_select takes the
+ * best of those, or the one the environment variable VECTORD_CPU names. A name that is unknown, or that this machine
+ * cannot run, leaves the choice as it was: a setting carried from another machine must not stop a server.
+ *
+ * Threading: the choice is made under pthread_once by whichever thread asks first, and never changes after.
+ */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,10 +15,23 @@
 
 static const hnsw_kernels *chosen;
 
+#if defined(__x86_64__)
+static int have_avx512(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
 const hnsw_kernels *kernels_find(const char *name) {
     if (strcmp(name, "scalar") == 0) {
         return &kernels_scalar;
     }
+#if defined(__x86_64__)
+    if (strcmp(name, "avx512") == 0 && have_avx512()) {
+        return &kernels_avx512;
+    }
+#endif
     return NULL;
 }
 
