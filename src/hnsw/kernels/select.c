@@ -16,6 +16,10 @@
 static const hnsw_kernels *chosen;
 
 #if defined(__x86_64__)
+static int have_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
 static int have_avx512(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -30,6 +34,9 @@ const hnsw_kernels *kernels_find(const char *name) {
 #if defined(__x86_64__)
     if (strcmp(name, "avx512") == 0 && have_avx512()) {
         return &kernels_avx512;
+    }
+    if (strcmp(name, "avx2") == 0 && have_avx2()) {
+        return &kernels_avx2;
     }
 #endif
     return NULL;
