@@ -104,8 +104,9 @@ static void test_faults_carry_line_and_column(void **state) {
     static const struct {
         const char *text, *place;
     } cases[] = {
-        {"a = \n", "1:5: "}, {"[x]\nbind = \"unclosed\n", "2:"}, {"[x]\na = 1\na = 2\n", "3:5: "}, {"[x]\n[x]\n", "2:"},
-        {"\xFF\n", "1:1: "}, {"a = \"\xC0\x80\"\n", "1:"},
+        {"a = \n", "1:5: "},          {"[x]\nbind = \"unclosed\n", "2:"}, {"[x]\na = 1\na = 2\n", "3:5: "},
+        {"[x]\n[x]\n", "2:"},         {"[://veind = \n", "1:2: "},        {"\xFF\n", "1:1: "},
+        {"a = \"\xC0\x80\"\n", "1:"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         expect_fault(cases[i].text, strlen(cases[i].text), VD_INVALID_ARGUMENT, cases[i].place);
