@@ -1,9 +1,8 @@
 /*
  * avx2.c - the kernels for x86-64 with AVX2 and FMA (Haswell, 2013, and nearly everything after).
  *
- * As in avx512.c, the *_n kernels take four vectors per turn, a remainder repeats its last pointer, and the value of a
- * vector does not depend on its place in the batch. Tails of a vector are masked loads: a masked-out lane is not read,
- * and holds +0.0.
+ * Vectors go four per turn (batch.h), their four sums are reduced together. Tails of a vector are masked loads: a
+ * masked-out lane is not read, and holds +0.0.
  *
  * The byte instruction of AVX2 (vpmaddubsw) saturates at 16 bits, which 255 * 127 * 2 exceeds; so codes and query are
  * widened to 16 bits, even and odd bytes apart (a mask and a shift, no shuffle), and multiplied by vpmaddwd: the same
@@ -16,27 +15,17 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "hnsw/kernels/batch.h"
 #include "hnsw/kernels/kernels.h"
 
 #define TARGET __attribute__((target("avx2,fma")))
 #define INLINE TARGET static inline __attribute__((always_inline))
-
-#define BATCH 4 /* vectors per turn */
 
 /* All bits set in the lowest `left` of 8 lanes; in all of them when left is 8 or more. */
 INLINE __m256i lanes(size_t left) {
     static const int32_t ones_then_zeros[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
     return _mm256_loadu_si256((const __m256i *)(const void *)(ones_then_zeros + (left < 8 ? 8 - left : 0)));
 }
-
-/* The vectors of one turn: slots[0..left), the last of them repeated up to BATCH. */
-#define PICK(vectors, stride, slots, left, x)                                                                          \
-    do {                                                                                                               \
-        (x)[0] = (vectors) + (size_t)(slots)[0] * (stride);                                                            \
-        (x)[1] = (left) > 1 ? (vectors) + (size_t)(slots)[1] * (stride) : (x)[0];                                      \
-        (x)[2] = (left) > 2 ? (vectors) + (size_t)(slots)[2] * (stride) : (x)[1];                                      \
-        (x)[3] = (left) > 3 ? (vectors) + (size_t)(slots)[3] * (stride) : (x)[2];                                      \
-    } while (0)
 
 /* The first min(left, 4) of the four results. */
 INLINE void put(void *out, __m128i four, size_t left) {
@@ -75,7 +64,7 @@ TARGET static void dot_codes(const int8_t *query, const uint8_t *codes, size_t s
     for (size_t j = 0; j < count; j += BATCH) {
         const size_t left = count - j;
         const uint8_t *x[BATCH];
-        PICK(codes, stride, slots + j, left, x);
+        BATCH_PICK(x, codes, stride, slots + j, left);
         __m256i sum[BATCH];
         for (int k = 0; k < BATCH; k++) {
             sum[k] = _mm256_setzero_si256();
@@ -110,7 +99,7 @@ INLINE void score_f32(const float *query, const float *vectors, size_t stride, c
     for (size_t j = 0; j < count; j += BATCH) {
         const size_t left = count - j;
         const float *x[BATCH];
-        PICK(vectors, stride, slots + j, left, x);
+        BATCH_PICK(x, vectors, stride, slots + j, left);
         __m256 even[BATCH];
         __m256 odd[BATCH];
         for (int k = 0; k < BATCH; k++) {

@@ -1,10 +1,8 @@
 /*
  * avx512.c - the kernels for x86-64 with AVX-512 F, BW, VL, DQ and VNNI.
  *
- * The three *_n kernels take four vectors per turn: every register of the query is loaded once for the four, and the four
- * sums are reduced together. A remainder of one to three vectors runs the same code with the last pointer repeated, so the
- * value of a vector does not depend on its place in the batch; only as many results are stored as were asked for.
- * Tails of a vector are masked loads: a masked-out lane is not read, and holds +0.0.
+ * Vectors go four per turn (batch.h), their four sums are reduced together. Tails of a vector are masked loads: a
+ * masked-out lane is not read, and holds +0.0.
  *
  * Relies on the caller for prefetching, and on select.c for never calling this on a machine without these instructions:
  * every function carries its target, so the rest of the program stays plain x86-64.
@@ -13,26 +11,16 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "hnsw/kernels/batch.h"
 #include "hnsw/kernels/kernels.h"
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 #define INLINE TARGET static inline __attribute__((always_inline))
 
-#define BATCH 4 /* vectors per turn */
-
 /* The lowest `left` of 16 lanes; all of them when left is 16 or more. */
 INLINE __mmask16 lanes(size_t left) {
     return left < 16 ? (__mmask16)((1U << left) - 1) : (__mmask16)0xffff;
 }
-
-/* The vectors of one turn: slots[0..left), the last of them repeated up to BATCH. */
-#define PICK(vectors, stride, slots, left, x)                                                                          \
-    do {                                                                                                               \
-        (x)[0] = (vectors) + (size_t)(slots)[0] * (stride);                                                            \
-        (x)[1] = (left) > 1 ? (vectors) + (size_t)(slots)[1] * (stride) : (x)[0];                                      \
-        (x)[2] = (left) > 2 ? (vectors) + (size_t)(slots)[2] * (stride) : (x)[1];                                      \
-        (x)[3] = (left) > 3 ? (vectors) + (size_t)(slots)[3] * (stride) : (x)[2];                                      \
-    } while (0)
 
 INLINE __mmask8 wanted(size_t left) {
     return left < BATCH ? (__mmask8)((1U << left) - 1) : (__mmask8)0xf;
@@ -63,7 +51,7 @@ TARGET static void dot_codes(const int8_t *query, const uint8_t *codes, size_t s
     for (size_t j = 0; j < count; j += BATCH) {
         const size_t left = count - j;
         const uint8_t *x[BATCH];
-        PICK(codes, stride, slots + j, left, x);
+        BATCH_PICK(x, codes, stride, slots + j, left);
         __m512i even[BATCH];
         __m512i odd[BATCH];
         for (int k = 0; k < BATCH; k++) {
@@ -105,7 +93,7 @@ INLINE void score_f32(const float *query, const float *vectors, size_t stride, c
     for (size_t j = 0; j < count; j += BATCH) {
         const size_t left = count - j;
         const float *x[BATCH];
-        PICK(vectors, stride, slots + j, left, x);
+        BATCH_PICK(x, vectors, stride, slots + j, left);
         __m512 even[BATCH];
         __m512 odd[BATCH];
         for (int k = 0; k < BATCH; k++) {

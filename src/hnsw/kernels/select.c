@@ -38,6 +38,10 @@ const hnsw_kernels *kernels_find(const char *name) {
     if (strcmp(name, "avx2") == 0 && have_avx2()) {
         return &kernels_avx2;
     }
+#elif defined(__aarch64__)
+    if (strcmp(name, "neon") == 0) { /* every 64-bit ARM has it */
+        return &kernels_neon;
+    }
 #endif
     return NULL;
 }
