@@ -58,7 +58,7 @@ static inline void check_make_folder(char out[256]) {
 }
 
 static inline void check_remove_folder(const char *path) {
-    char command[300];
+    char command[600];
     snprintf(command, sizeof command, "rm -rf -- '%s'", path);
     assert_int_equal(system(command), 0);
 }
