@@ -1,0 +1,168 @@
+"""Starts, watches, stops and kills one real vectord process on ports of its own.
+
+The binary comes from $VECTORD_BIN (ctest sets it). Nothing here sleeps: waiting is polling a condition until a deadline, woken by
+the process's own log line or by a readiness answer.
+"""
+
+import http.client
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+import wire
+
+
+def binary():
+    path = os.environ.get("VECTORD_BIN")
+    if not path or not os.access(path, os.X_OK):
+        raise SystemExit("VECTORD_BIN does not name the vectord binary")
+    return path
+
+
+def wait_for(condition, timeout_s, what):
+    """Calls condition() until it gives something true, and returns that. AssertionError when the time is over."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        got = condition()
+        if got:
+            return got
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s} s: {what}")
+        select.select([], [], [], 0.005)
+
+
+class TempDir:
+    """A folder that goes away with the test (VECTORD_KEEP=1 keeps it)."""
+
+    def __init__(self):
+        self.path = tempfile.mkdtemp(prefix="vectord-e2e-")
+
+    def __enter__(self):
+        return self.path
+
+    def __exit__(self, *_):
+        if os.environ.get("VECTORD_KEEP"):
+            print(f"kept {self.path}")
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Server:
+    """One vectord process. start() waits for its doors, wait_ready() for its indexes.
+
+    data: the folder that keeps indexes (None: --ephemeral). args: further flags. The log (one JSON object a line) is kept in
+    self.log and printed by show_log().
+    """
+
+    def __init__(self, data=None, args=(), env=None):
+        self.data, self.args, self.env = data, list(args), env or {}
+        self.process = None
+        self.log = []
+
+    def start(self, timeout_s=20):
+        scratch = tempfile.mkdtemp(prefix="vectord-ports-")
+        port_file = os.path.join(scratch, "ports.json")
+        flags = ["--bind=127.0.0.1:0", "--gateway-bind=", "--rpc-bind=tcp://127.0.0.1:0", f"--port-file={port_file}"]
+        flags += ["--log-format=json"]
+        flags += [f"--data-dir={self.data}"] if self.data else ["--ephemeral"]
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [binary(), *flags, *self.args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **self.env},
+        )
+        self.reader = threading.Thread(target=self._read_log, args=(self.process.stderr, self.log), daemon=True)
+        self.reader.start()
+
+        def doors():
+            if self.process.poll() is not None:
+                self.reader.join(5)
+                raise AssertionError(f"vectord ended with {self.process.returncode} at start:\n" + "".join(self.log[-20:]))
+            return os.path.exists(port_file)
+
+        try:
+            wait_for(doors, timeout_s, "vectord has opened its doors")
+            with open(port_file, encoding="utf-8") as f:
+                self.ports = json.load(f)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        self.host, port = self.ports["http"][0].rsplit(":", 1)
+        self.port = int(port)
+        self.nng_url = self.ports["rpc"][0]
+        return self
+
+    @staticmethod
+    def _read_log(pipe, log):
+        for line in pipe:
+            log.append(line.decode("utf-8", "replace"))
+        pipe.close()
+
+    def show_log(self, last=40):
+        print("".join(["--- the server's log\n", *self.log[-last:]]))
+
+    def is_ready(self):
+        """Every index has been loaded or quarantined."""
+        if self.process.poll() is not None:
+            raise AssertionError(f"vectord ended with {self.process.returncode}:\n" + "".join(self.log[-20:]))
+        try:
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+
+    def wait_ready(self, timeout_s=60):
+        wait_for(self.is_ready, timeout_s, "every index is loaded")
+        self.ready_s = time.monotonic() - self.started
+        return self
+
+    def nng(self, timeout_s=30):
+        return wire.Nng(self.nng_url, timeout_s)
+
+    def http(self, timeout_s=30):
+        return wire.Http(self.host, self.port, timeout_s)
+
+    def rss_bytes(self, peak=False):
+        wanted = "VmHWM:" if peak else "VmRSS:"
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            for line in f:
+                if line.startswith(wanted):
+                    return int(line.split()[1]) * 1024
+        raise AssertionError("no memory figures in /proc")
+
+    def term(self, timeout_s=60):
+        """SIGTERM, waits, returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout_s)
+        self.reader.join(5)
+        return code
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join(5)
+
+    def restart(self, hard=False):
+        if hard:
+            self.kill()
+        else:
+            code = self.term()
+            assert code == 0, f"a graceful stop ended with {code}"
+        return self.start().wait_ready()
+
+    def __enter__(self):
+        return self.start().wait_ready()
+
+    def __exit__(self, kind, *_):
+        if self.process and self.process.poll() is None:
+            self.kill()
+        if kind:
+            self.show_log()
