@@ -1,0 +1,51 @@
+/* op_get.c - GetIndex: parameters, size and health of one index, in every state. */
+#include "ops/ops_int.h"
+
+static const char *state_text(index_state state) {
+    switch (state) {
+    case INDEX_READY:
+        return "ready";
+    case INDEX_LOADING:
+        return "loading";
+    default:
+        return "quarantined";
+    }
+}
+
+static vd_status fill(arena *a, const index_info *info, ProtobufCMessage **reply, vd_error *err) {
+    Vectord__V1__GetIndexResponse *out = arena_alloc(a, sizeof *out);
+    Vectord__V1__IndexParams *params = op_params(a, &info->params);
+    const char *reason = arena_strndup(a, info->reason, strlen(info->reason));
+    if (!out || !params || !reason) {
+        return op_no_memory(err);
+    }
+    vectord__v1__get_index_response__init(out);
+    out->params = params;
+    out->length = op_count32(info->length);
+    out->state = op_text(state_text(info->state));
+    out->reason = op_text(reason);
+    out->load_progress = info->load_progress;
+    out->ef_effective = info->stats.ef_effective;
+    out->calibrated_at = op_count32(info->stats.calibrated_at);
+    out->calibrated_recall = info->stats.calibrated_recall;
+    out->encoding = op_text(info->state != INDEX_READY ? "" : info->stats.encoding == VD_ENCODING_SQ8 ? "sq8" : "f32");
+    out->memory_bytes = info->stats.memory_bytes;
+    out->journal_bytes = info->journal_bytes;
+    out->sequence = info->sequence;
+    *reply = &out->base;
+    return VD_OK;
+}
+
+OP_HANDLER(op_get) {
+    const Vectord__V1__GetIndexRequest *in = (const void *)request;
+    vd_index *index;
+    vd_status status = registry_acquire(ctx->registry, op_bytes(in->name), &index, err);
+    if (status != VD_OK) {
+        return status;
+    }
+    index_info info;
+    index_get_info(index, &info);
+    status = fill(call->arena, &info, reply, err);
+    index_release(index);
+    return status;
+}

@@ -1,0 +1,223 @@
+/*
+ * registry.c - the map from names to indexes: finding, listing, summing up, and the order of stopping.
+ *
+ * Threading: `map_lock` guards the sorted array and is held for a binary search or a copy of pointers, never over the store or
+ * the engine. `lock` guards who is busy with which name, remembered request ids and the loading queue. No thread holds both,
+ * nor either of them while it waits for an index.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "registry/registry_int.h"
+
+bool registry_map_find(registry *r, bytes name, size_t *position) {
+    size_t low = 0, high = r->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = bytes_compare(r->map[middle]->params.name, name);
+        if (order == 0) {
+            *position = middle;
+            return true;
+        }
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    *position = low;
+    return false;
+}
+
+void registry_map_insert_locked(registry *r, vd_index *index) {
+    size_t at;
+    registry_map_find(r, index->params.name, &at);
+    memmove(&r->map[at + 1], &r->map[at], (r->count - at) * sizeof *r->map);
+    r->map[at] = index;
+    r->count++;
+}
+
+void registry_map_remove_locked(registry *r, vd_index *index) {
+    size_t at;
+    if (registry_map_find(r, index->params.name, &at) && r->map[at] == index) {
+        r->count--;
+        memmove(&r->map[at], &r->map[at + 1], (r->count - at) * sizeof *r->map);
+    }
+}
+
+/* ---- one change per name at a time ---- */
+
+static bool is_busy_locked(const registry *r, const bytes *name) {
+    for (size_t i = 0; i < r->busy_count; i++) {
+        if (bytes_equal(*r->busy[i], *name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+vd_status registry_busy(registry *r, const bytes *name, vd_error *err) {
+    pthread_mutex_lock(&r->lock);
+    while (is_busy_locked(r, name)) {
+        pthread_cond_wait(&r->changed, &r->lock);
+    }
+    vd_status status = VD_OK;
+    if (r->busy_count == r->busy_capacity) {
+        size_t capacity = r->busy_capacity ? r->busy_capacity * 2 : 16;
+        const bytes **busy = realloc(r->busy, capacity * sizeof *busy);
+        if (busy) {
+            r->busy = busy;
+            r->busy_capacity = capacity;
+        } else {
+            status = vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+        }
+    }
+    if (status == VD_OK) {
+        r->busy[r->busy_count++] = name;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return status;
+}
+
+void registry_unbusy(registry *r, const bytes *name) {
+    pthread_mutex_lock(&r->lock);
+    for (size_t i = 0; i < r->busy_count; i++) {
+        if (r->busy[i] == name) {
+            r->busy[i] = r->busy[--r->busy_count];
+            break;
+        }
+    }
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- finding ---- */
+
+vd_status registry_acquire(registry *r, bytes name, vd_index **out, vd_error *err) {
+    pthread_rwlock_rdlock(&r->map_lock);
+    size_t at;
+    vd_index *index = registry_map_find(r, name, &at) ? r->map[at] : NULL;
+    if (index) {
+        index_acquire(index);
+    }
+    pthread_rwlock_unlock(&r->map_lock);
+    if (!index) {
+        return vd_fail(err, VD_NOT_FOUND, NULL, "not found");
+    }
+    *out = index;
+    return VD_OK;
+}
+
+vd_status registry_list(registry *r, arena *a, bytes **names, size_t *count, vd_error *err) {
+    pthread_rwlock_rdlock(&r->map_lock);
+    size_t n = r->count;
+    bytes *list = arena_calloc(a, n ? n : 1, sizeof *list);
+    for (size_t i = 0; list && i < n; i++) {
+        bytes name = r->map[i]->params.name;
+        const char *copy = arena_strndup(a, name.data, name.size);
+        if (!copy) {
+            list = NULL;
+            break;
+        }
+        list[i] = bytes_of(copy, name.size);
+    }
+    pthread_rwlock_unlock(&r->map_lock);
+    if (!list) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "no memory for %zu names", n);
+    }
+    *names = list;
+    *count = n;
+    return VD_OK;
+}
+
+void registry_get_summary(registry *r, registry_summary *out) {
+    *out = (registry_summary){.durable = r->store != NULL};
+    pthread_rwlock_rdlock(&r->map_lock);
+    out->indexes = (uint32_t)r->count;
+    for (size_t i = 0; i < r->count; i++) {
+        switch (atomic_load_explicit(&r->map[i]->state, memory_order_acquire)) {
+        case INDEX_READY:
+            out->items += vd_hnsw_count(r->map[i]->engine);
+            break;
+        case INDEX_LOADING:
+            out->loading++;
+            break;
+        default:
+            out->quarantined++;
+            break;
+        }
+    }
+    pthread_rwlock_unlock(&r->map_lock);
+    out->ready = out->loading == 0;
+}
+
+/* ---- stopping ---- */
+
+static void stop_index(vd_index *index) {
+    pthread_mutex_lock(&index->lock);
+    index->closing = true;
+    pthread_mutex_unlock(&index->lock);
+    if (atomic_load_explicit(&index->state, memory_order_acquire) != INDEX_READY) {
+        return;
+    }
+    if (index->save_task) {
+        saver_cancel(index->save_task);
+    }
+    saver_cancel(index->calibrate_task);
+    index_turn_take(index, TURN_OWNER);
+    index_turn_refuse(index, VD_UNAVAILABLE, "the server is stopping");
+    pthread_mutex_lock(&index->lock);
+    bool save = index->owner->store && (index->changed || index->save_wanted);
+    pthread_mutex_unlock(&index->lock);
+    vd_error err;
+    if (save && index_save_in_turn(index, &err) != VD_OK) {
+        log_event(LOG_ERROR, "index could not be saved at the stop: its journal holds what was acknowledged",
+                  "index=%s error=%s", index->name, err.text);
+    }
+    if (index->log) {
+        index->owner->store->v->log_close(index->log);
+        index->log = NULL;
+    }
+    index_turn_give(index);
+    /* an index that somebody still holds outlives the saver */
+    saver_task_free(index->save_task);
+    saver_task_free(index->calibrate_task);
+    index->save_task = NULL;
+    index->calibrate_task = NULL;
+}
+
+void registry_close(registry *r) {
+    if (!r) {
+        return;
+    }
+    atomic_store(&r->closing, true);
+    for (uint32_t i = 0; i < r->loader_count; i++) {
+        pthread_join(r->loaders[i], NULL);
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        stop_index(r->map[i]);
+    }
+    for (size_t i = 0; i < r->count; i++) {
+        index_release(r->map[i]);
+    }
+    saver_free(r->saver);
+    objstore_close(r->store);
+    for (size_t i = 0; i < r->journal_count; i++) {
+        free(r->journals[i].segments);
+    }
+    free(r->journals);
+    free(r->load_queue);
+    free(r->loaders);
+    free(r->failed_creates);
+    free(r->printed);
+    free(r->busy);
+    free(r->map);
+    dedupe_fini(&r->requests);
+    pthread_mutex_destroy(&r->print_lock);
+    pthread_cond_destroy(&r->changed);
+    pthread_mutex_destroy(&r->lock);
+    pthread_rwlock_destroy(&r->map_lock);
+    free(r);
+}

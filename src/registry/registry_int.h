@@ -1,0 +1,289 @@
+/*
+ * registry_int.h - what the files of this folder share; nobody else includes it.
+ *
+ * One index has one `lock` (short: queue and flags, never held over I/O or engine calls) and one `turn`: the right to
+ * change the index. The leader of a group of writers holds the turn from the journal to the publishing; a save holds it
+ * while it takes its position; a delete and a stop hold it so that nothing comes after them. docs/concurrency.md has the
+ * whole order.
+ */
+#ifndef VECTORD_REGISTRY_REGISTRY_INT_H
+#define VECTORD_REGISTRY_REGISTRY_INT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "registry/index.h"
+#include "registry/registry.h"
+#include "store/journal.h"
+#include "store/lhv1.h"
+#include "store/saver.h"
+
+/* ---- names and keys: names.c ---- */
+
+#define FRAME_KEY_MAX   (sizeof "_vectors/" + VD_INDEX_NAME_MAX_BYTES + sizeof ".lhv1")
+#define JOURNAL_KEY_MAX (sizeof "_vectors/.journal//" + 2 * LHV1_EPOCH_BYTES + 17)
+
+vd_status registry_name_check(bytes name, vd_error *err);
+void registry_frame_key(bytes name, char out[FRAME_KEY_MAX]);
+void registry_segment_key(const uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t first, char out[JOURNAL_KEY_MAX]);
+/* The mark that an index was deleted on purpose and that what is left of its journal may go. */
+void registry_tombstone_key(const uint8_t epoch[LHV1_EPOCH_BYTES], char out[JOURNAL_KEY_MAX]);
+/* What a key of the store is; false for keys that mean nothing here. */
+bool registry_parse_frame_key(const char *key, bytes *name);
+bool registry_parse_journal_key(const char *key, uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t *first, bool *tombstone);
+
+/* ---- metadata: metadata.c ---- */
+
+/* One item's metadata; shared by reference when a write keeps what is stored. */
+typedef struct index_payload {
+    _Atomic uint32_t refs;
+    uint32_t size;
+    char data[];
+} index_payload;
+
+index_payload *index_payload_new(bytes metadata); /* returns owned (one reference); NULL when out of memory */
+void index_payload_retain(index_payload *payload);
+void index_payload_release(void *context, void *payload); /* NULL is fine; the engine's release_payload */
+static inline bytes index_payload_bytes(const void *payload) {
+    const index_payload *p = payload;
+    return p ? bytes_of(p->data, p->size) : (bytes){NULL, 0};
+}
+
+typedef enum metadata_rule { METADATA_KEEP, METADATA_CLEAR, METADATA_SET } metadata_rule;
+/* Drops white space around `raw` and says what it asks for; does not check it. */
+metadata_rule index_metadata_rule(bytes raw, bytes *trimmed);
+/* The same, and INVALID_ARGUMENT with the reason when it is no JSON within the limits. err->text has no prefix. */
+vd_status index_metadata_check(bytes raw, metadata_rule *rule, bytes *trimmed, vd_error *err);
+
+/* ---- what a group has changed before it is applied: pending.c ---- */
+
+typedef struct pending_entry {
+    vd_id id; /* data NULL: free */
+    uint64_t hash;
+    bool present;
+    index_payload *payload; /* borrowed */
+} pending_entry;
+typedef struct index_pending {
+    pending_entry *entries;
+    size_t capacity; /* power of two; holds at most half of it */
+    size_t count;
+} index_pending;
+
+/* Room for `items` ids in all; false when there is no memory. Empties it. */
+bool index_pending_prepare(index_pending *p, size_t items);
+void index_pending_fini(index_pending *p);
+/* The entry of an id, read from the engine when it is new here. Call inside a guard. The id must outlive the entry. */
+pending_entry *index_pending_get(index_pending *p, const vd_hnsw *engine, vd_id id);
+
+/* ---- remembered request ids: dedupe.c ---- */
+
+typedef struct dedupe_entry {
+    uint64_t hash;
+    uint8_t id_size;
+    uint8_t kind; /* journal_kind, or a kind of the registry's own */
+    uint8_t id[VD_REQUEST_ID_MAX_BYTES];
+    uint64_t affected; /* items added or deleted */
+    uint64_t length;
+} dedupe_entry;
+typedef struct dedupe_window {
+    uint32_t limit;
+    uint32_t capacity; /* entries allocated: power of two up to limit */
+    uint32_t count;
+    uint32_t next; /* ring position of the next entry */
+    dedupe_entry *ring;
+    uint32_t *table; /* position in the ring + 1; 0: free */
+    uint32_t table_capacity;
+} dedupe_window;
+
+void dedupe_init(dedupe_window *w, uint32_t limit); /* limit: power of two */
+void dedupe_fini(dedupe_window *w);
+bool dedupe_reserve(dedupe_window *w, uint32_t more); /* false: no memory */
+const dedupe_entry *dedupe_find(const dedupe_window *w, uint8_t kind, bytes id);
+/* Cannot fail after a reserve; without one it forgets silently when there is no memory. */
+void dedupe_put(dedupe_window *w, uint8_t kind, bytes id, uint64_t affected, uint64_t length);
+vd_status dedupe_check_id(bytes id, vd_error *err);
+
+/* ---- one index ---- */
+
+typedef struct index_segment {
+    uint64_t first;
+    uint64_t size_bytes;
+} index_segment;
+
+/* A write on its way; lives on the stack of the thread that waits for it. */
+typedef struct index_op {
+    struct index_op *next;
+    journal_kind kind;
+    bytes request_id;
+    journal_item *items;      /* owned array; ids, vectors and metadata belong to the caller's request */
+    index_payload **payloads; /* owned, ADD only: what each item will carry */
+    size_t count;
+    size_t id_bytes;
+    size_t record_bytes; /* upper bound of the encoded record */
+    pthread_cond_t wake;
+    bool done;
+    bool logged;           /* has a record in the group */
+    bool applied;          /* the engine owns the payloads */
+    struct index_op *twin; /* an earlier one of the group with the same request id */
+    vd_status status;
+    vd_error err;
+    uint64_t affected, length;
+} index_op;
+
+struct vd_index {
+    _Atomic uint32_t refs;
+    registry *owner;
+    char name[VD_INDEX_NAME_MAX_BYTES + 1];
+    index_params params; /* fixed once params_known */
+    _Atomic bool params_known;
+    _Atomic int state; /* index_state; `reason` and `engine` are written before it */
+    char reason[352];
+    _Atomic uint32_t progress; /* millionths, while loading */
+    vd_hnsw *engine;
+    uint8_t epoch[LHV1_EPOCH_BYTES];
+    bool epoch_known; /* fixed once loaded */
+
+    pthread_mutex_t lock; /* guards: */
+    pthread_cond_t turn_free;
+    index_op *queue_head, *queue_tail;
+    bool turn_taken;
+    uint32_t turn_waiting; /* saves, deletes, stops: they go before writers */
+    bool dropping;         /* a delete is under way: no save may begin */
+    bool dropped;          /* gone: everything is answered "not found" */
+    bool closing;
+    index_segment *segments; /* in the store, oldest first */
+    size_t segment_count, segment_capacity;
+    bool save_wanted;           /* a save is due whatever the journal's size */
+    bool changed;               /* something was journalled since the last frame */
+    int64_t save_not_before_ms; /* after a failure */
+
+    /* guarded by the turn: */
+    objstore_log *log;
+    buffer records;
+    index_pending pending;
+    dedupe_window dedupe;
+    uint64_t next_sequence;
+    uint64_t acked;        /* greatest sequence that was answered with success (or replayed) */
+    bool needs_frame;      /* the store has no frame with our epoch: one goes first */
+    char write_fault[400]; /* memory and journal differ: no more writes until a restart; "" normally */
+
+    /* for readers at any time: */
+    _Atomic uint64_t sequence, journal_bytes, snapshot_bytes;
+    _Atomic int64_t last_write_ms;
+
+    saver_task *save_task, *calibrate_task; /* NULL when ephemeral (save) or not loaded */
+    uint32_t save_failures;                 /* of the save task alone */
+};
+
+vd_index *index_new(registry *owner, bytes name); /* LOADING, one reference; NULL: no memory */
+/* Makes the engine from index->params. */
+vd_status index_make_engine(vd_index *index, vd_error *err);
+/* Background tasks of a loaded index; OUT_OF_MEMORY. */
+vd_status index_make_tasks(vd_index *index, vd_error *err);
+void index_set_ready(vd_index *index);
+void index_quarantine(vd_index *index, const char *reason);
+void index_acquire(vd_index *index);
+/* Sets sizes from the segment list. */
+void index_count_journal_locked(vd_index *index);
+
+/* ---- the turn: index_turn.c ---- */
+typedef enum turn_user { TURN_SAVE, TURN_OWNER } turn_user;
+/* Waits for the turn ahead of writers. false (TURN_SAVE only): the index is being deleted. */
+bool index_turn_take(vd_index *index, turn_user user);
+void index_turn_give(vd_index *index);
+/* Queues a write, leads the group when it is its turn; returns with op->status set. */
+void index_turn_write(vd_index *index, index_op *op);
+/* Answers every queued write. */
+void index_turn_refuse(vd_index *index, vd_status status, const char *text);
+
+/* ---- index_commit.c ---- */
+/* Takes a group through journal and engine; sets status and results of each. Needs the turn. */
+void index_commit(vd_index *index, index_op *group);
+
+/* ---- index_save.c ---- */
+/* Puts a frame of what the index holds now and drops the journal before it. */
+vd_status index_save(vd_index *index, vd_error *err);
+/* The same for a caller that holds the turn. */
+vd_status index_save_in_turn(vd_index *index, vd_error *err);
+/* The first frame of a new index; ALREADY_EXISTS. */
+vd_status index_put_first(vd_index *index, vd_error *err);
+void index_save_run(void *index);      /* the save task */
+void index_calibrate_run(void *index); /* the calibration task */
+/* After a write or a load: asks for what is due. */
+void index_request_tasks(vd_index *index);
+
+/* ---- index_load.c ---- */
+/* Reads frame and journal, ends READY or QUARANTINED (LOADING when the registry is closing). */
+void index_load(vd_index *index);
+/* index_replay.c: applies the segments of index->segments after `reached` of the frame. */
+vd_status index_replay(vd_index *index, uint64_t reached, uint64_t frame_bytes, vd_error *err);
+
+/* ---- index_drop.c ---- */
+/* Deletes files; holds the index dead afterwards. On failure the index lives on. */
+vd_status index_drop(vd_index *index, vd_error *err);
+/* Moves the files of a quarantined index aside. */
+vd_status index_drop_quarantined(vd_index *index, vd_error *err);
+/* Waits until the caller's reference is the last one, at most timeout_ms. */
+void index_wait_unused(vd_index *index, int64_t timeout_ms);
+
+/* ---- the registry ---- */
+
+/* A journal that the store listed at start. */
+typedef struct journal_found {
+    uint8_t epoch[LHV1_EPOCH_BYTES];
+    index_segment *segments;
+    size_t count, capacity;
+    bool tombstone;
+    bool claimed;
+    char name[VD_INDEX_NAME_MAX_BYTES + 1]; /* from its BEGIN record, once looked at; "" when unreadable */
+} journal_found;
+
+struct registry {
+    registry_options options;
+    objstore *store; /* owned; NULL: ephemeral */
+    saver *saver;
+    _Atomic(metric *) saves, save_failures, journal_failures, journal_syncs; /* NULL until somebody wants them */
+
+    pthread_rwlock_t map_lock; /* guards: */
+    vd_index **map;            /* sorted by name; VD_INDEXES_MAX entries */
+    size_t count;
+
+    pthread_mutex_t lock; /* guards: */
+    pthread_cond_t changed;
+    const bytes **busy; /* names that are being created or deleted */
+    size_t busy_count, busy_capacity;
+    dedupe_window requests;                      /* create and delete */
+    uint8_t (*failed_creates)[LHV1_EPOCH_BYTES]; /* frames that may have reached the store although their put failed */
+    size_t failed_create_count;
+    vd_index **load_queue; /* smallest last: taken from the end */
+    size_t load_count;
+    uint32_t loaders_running;
+    bool loaded;
+    journal_found *journals; /* until loading has ended and the unclaimed ones are settled */
+    size_t journal_count, journal_capacity;
+
+    _Atomic bool closing;
+    pthread_t *loaders;
+    uint32_t loader_count;
+    pthread_mutex_t print_lock; /* guards printed */
+    char (*printed)[VD_INDEX_NAME_MAX_BYTES + 1];
+    size_t printed_count;
+};
+
+bool registry_map_find(registry *r, bytes name, size_t *position); /* needs map_lock */
+void registry_map_insert_locked(registry *r, vd_index *index);
+void registry_map_remove_locked(registry *r, vd_index *index);
+/* Waits until nobody else creates or deletes that name, then keeps others from it. `name` must live until unbusy. */
+vd_status registry_busy(registry *r, const bytes *name, vd_error *err);
+void registry_unbusy(registry *r, const bytes *name);
+/* The index's epoch, and the journal of that epoch if there is one, become the index's alone: segments are moved to it. When
+ * another index has the epoch already, this one gets a new one and needs a frame. OUT_OF_MEMORY. */
+vd_status registry_claim_journal(registry *r, vd_index *index, vd_error *err);
+/* registry_open.c */
+void registry_settle_journals(registry *r);
+void registry_new_epoch(uint8_t epoch[LHV1_EPOCH_BYTES]);
+
+#endif
