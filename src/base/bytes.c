@@ -40,6 +40,9 @@ bool buffer_reserve(buffer *b, size_t size) {
             capacity = need;
         }
     }
+    if (b->limit_bytes && capacity > b->limit_bytes) {
+        capacity = b->limit_bytes; /* so that the quick way above cannot pass the limit */
+    }
     uint8_t *data = realloc(b->data, capacity);
     if (!data) {
         b->failed = true;
