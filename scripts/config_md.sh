@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Puts the table that `vectord config markdown` prints into docs/config.md; --check fails when the file says something else.
+#
+#   scripts/config_md.sh [--check] VECTORD
+set -euo pipefail
+cd "$(dirname "$0")/.."
+check=no
+if [ "${1:-}" = --check ]; then
+  check=yes
+  shift
+fi
+binary=$1
+page=docs/config.md
+table=$(mktemp)
+made=$(mktemp)
+trap 'rm -f "$table" "$made"' EXIT
+"$binary" config markdown >"$table"
+awk -v table="$table" '
+  /^<!-- settings -->$/ { print; while ((getline line < table) > 0) print line; skip = 1; next }
+  /^<!-- end of settings -->$/ { skip = 0 }
+  !skip { print }' "$page" >"$made"
+if [ "$check" = no ]; then
+  cat "$made" >"$page"
+elif ! cmp -s "$made" "$page"; then
+  diff "$page" "$made" || true
+  echo "docs/config.md is not what vectord says: run scripts/config_md.sh $binary"
+  exit 1
+fi
