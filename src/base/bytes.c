@@ -98,7 +98,7 @@ void buffer_printf(buffer *b, const char *format, ...) {
 }
 
 bool utf8_valid(const void *data, size_t size) {
-    const uint8_t *p = data;
+    const uint8_t *p = size ? data : (const uint8_t *)""; /* NULL + 0 is undefined */
     const uint8_t *end = p + size;
     while (p < end) {
         uint8_t c = *p;

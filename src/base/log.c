@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 
 static _Atomic int least_level = LOG_INFO;
@@ -22,9 +23,20 @@ void log_setup(log_level least, log_format format) {
     line_format = (int)format;
 }
 
+/* A character of more than one byte is copied whole or not at all; what is no UTF-8 (such as one that was cut) becomes
+ * U+FFFD, so that a line is always valid JSON. */
 static size_t put_escaped(char *out, size_t at, size_t size, const char *text) {
     for (const unsigned char *p = (const unsigned char *)text; *p && at + 8 < size; p++) {
-        if (*p == '"' || *p == '\\') {
+        if (*p >= 0x80) {
+            size_t whole = *p < 0xE0 ? 2 : *p < 0xF0 ? 3 : 4;
+            if (strnlen((const char *)p, whole) < whole || !utf8_valid(p, whole)) {
+                at += (size_t)snprintf(out + at, size - at, "\\ufffd");
+                continue;
+            }
+            memcpy(out + at, p, whole);
+            at += whole;
+            p += whole - 1;
+        } else if (*p == '"' || *p == '\\') {
             out[at++] = '\\';
             out[at++] = (char)*p;
         } else if (*p < 0x20 || *p == 0x7F) {
