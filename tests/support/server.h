@@ -46,7 +46,7 @@ void test_server_freeze(test_server *s, bool frozen);
 /* Kills it when it runs, removes the folder. Calling it twice is fine. */
 void test_server_fini(test_server *s);
 
-/* Figures from /proc: resident bytes (0 when it does not run) and user + system CPU in microseconds. */
+/* Resident bytes, and user + system CPU in microseconds, of all its threads; 0 when it does not run. */
 uint64_t test_server_rss_bytes(const test_server *s);
 uint64_t test_server_cpu_us(const test_server *s);
 
