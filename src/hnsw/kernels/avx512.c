@@ -19,11 +19,11 @@
 
 /* The lowest `left` of 16 lanes; all of them when left is 16 or more. */
 INLINE __mmask16 lanes(size_t left) {
-    return left < 16 ? (__mmask16)((1U << left) - 1) : (__mmask16)0xffff;
+    return (__mmask16)(left < 16 ? (1U << left) - 1 : 0xffffU);
 }
 
 INLINE __mmask8 wanted(size_t left) {
-    return left < BATCH ? (__mmask8)((1U << left) - 1) : (__mmask8)0xf;
+    return (__mmask8)(left < BATCH ? (1U << left) - 1 : 0xfU);
 }
 
 /* {sum of a, sum of b, sum of c, sum of d}: interleaving keeps the four apart while each add halves the lanes of all. */
