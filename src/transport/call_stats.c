@@ -79,6 +79,11 @@ call_stats *call_stats_new(metrics *m, call_door door) {
 #undef REASON
     };
     for (int r = 0; r < CALL_REJECTS; r++) {
+        bool http_only =
+            r == CALL_REJECT_HOST || r == CALL_REJECT_ORIGIN || r == CALL_REJECT_MEDIA_TYPE || r == CALL_REJECT_SLOW;
+        if (http_only && door != CALL_DOOR_HTTP) {
+            continue;
+        }
         snprintf(labels, sizeof labels, "transport=\"%s\",reason=\"%s\"", door_names[door], reasons[r]);
         s->rejected[r] =
             metrics_counter(m, "vectord_rejected_total", "Requests refused before any operation ran.", labels);

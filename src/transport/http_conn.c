@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -33,20 +34,30 @@ struct http_watch {
     call_stats *stats;
 };
 
-/* Bytes ever received on this socket; 0 when the kernel cannot tell. */
-static uint64_t received(int fd) {
-    /* tcpi_bytes_received stands at offset 128 of the kernel's struct tcp_info (linux/tcp.h, since 4.1). That header and
-     * netinet/tcp.h cannot be included together. */
+typedef struct peer {
+    uint64_t received; /* bytes ever; 0 when the kernel cannot tell */
+    bool gone;         /* it has closed its side, and everything it sent was read */
+} peer;
+
+static peer ask(int fd) {
+    /* tcpi_state is the first byte of the kernel's struct tcp_info and tcpi_bytes_received stands at offset 128
+     * (linux/tcp.h, since 4.1; glibc's struct ends before it, and the two headers cannot be included together). */
     enum { OFFSET = 128 };
     union {
         uint64_t words[32];
         uint8_t bytes[256];
-    } info;
+    } info = {0};
     socklen_t size = sizeof info;
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || size < OFFSET + 8) {
-        return 0;
+    peer p = {0};
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
+        return p;
     }
-    return info.words[OFFSET / 8];
+    int unread = 0;
+    p.gone = info.bytes[0] == TCP_CLOSE_WAIT && ioctl(fd, FIONREAD, &unread) == 0 && unread == 0;
+    if (size >= OFFSET + 8) {
+        p.received = info.words[OFFSET / 8];
+    }
+    return p;
 }
 
 static void cut(http_watch *w, http_conn *c, int phase, const char *answer) {
@@ -58,7 +69,9 @@ static void cut(http_watch *w, http_conn *c, int phase, const char *answer) {
         (void)sent; /* a courtesy: it fits the socket's buffer or it does not */
     }
     shutdown(c->fd, SHUT_RDWR);
-    call_stats_reject(w->stats, CALL_REJECT_SLOW);
+    if (answer) {
+        call_stats_reject(w->stats, CALL_REJECT_SLOW);
+    }
 }
 
 static const char request_timeout[] = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
@@ -73,49 +86,50 @@ static bool in_time(int64_t since_ms, int64_t now, uint64_t size) {
     return now - since_ms < VD_HTTP_GRACE_MS + (int64_t)(size / VD_HTTP_RATE_MIN) * 1000;
 }
 
+/* Between two requests nothing is due but the idle limit, so the first byte of a head must be noticed. */
+static void look_at_head(http_watch *w, http_conn *c, int64_t since, const peer *p, int64_t now) {
+    uint32_t requests = atomic_load(&c->requests);
+    if (requests == 0) {
+        c->head_ms = since; /* a new connection is expected to speak */
+    } else if (requests != c->seen_requests) {
+        c->seen_requests = requests;
+        c->seen_bytes = p->received;
+        c->head_ms = 0;
+    } else if (!c->head_ms && p->received != c->seen_bytes) {
+        c->head_ms = now;
+    }
+    if (c->head_ms && now - c->head_ms >= VD_HTTP_HEAD_MS) {
+        cut(w, c, CONN_HEAD, request_timeout);
+    }
+}
+
 static void look(http_watch *w, http_conn *c, int64_t now) {
     int phase = atomic_load(&c->phase);
     int64_t since = atomic_load(&c->since_ms);
     uint64_t size = atomic_load(&c->bytes);
-    switch ((conn_phase)phase) {
-    case CONN_HEAD: {
-        uint32_t requests = atomic_load(&c->requests);
-        if (requests == 0) {
-            c->head_ms = since; /* a new connection is expected to speak */
-        } else {
-            uint64_t bytes_now = received(c->fd);
-            if (requests != c->seen_requests) {
-                c->seen_requests = requests;
-                c->seen_bytes = bytes_now;
-                c->head_ms = 0;
-            } else if (!c->head_ms && bytes_now != c->seen_bytes) {
-                c->head_ms = now;
-            }
-        }
-        if (c->head_ms && now - c->head_ms >= VD_HTTP_HEAD_MS) {
-            cut(w, c, phase, request_timeout);
-        }
-        break;
-    }
-    case CONN_BODY:
-        if (!in_time(since, now, size)) {
-            cut(w, c, phase, request_timeout);
-        }
-        break;
-    case CONN_DROP:
-        if (now - since >= VD_HTTP_DROP_MS) {
-            cut(w, c, phase, body_refused);
-        }
-        break;
-    case CONN_REPLY:
-        /* libmicrohttpd's idle timer comes on top; what is in the socket's buffers counts as sent. */
-        if (!in_time(since, now, size)) {
+    if (phase == CONN_HEAD || phase == CONN_BODY || phase == CONN_DROP) {
+        /* libmicrohttpd misses an end that arrives together with data, and would keep the request for the idle time.
+         * Twice the same, a tick apart, so that it is not about to be processed. */
+        peer p = ask(c->fd);
+        if (p.gone && c->gone_ticks++ && c->gone_since_ms == since) {
             cut(w, c, phase, NULL);
+            return;
         }
-        break;
-    case CONN_WORK:
-    case CONN_CUT:
-        break;
+        c->gone_since_ms = since;
+        if (!p.gone) {
+            c->gone_ticks = 0;
+        }
+        if (phase == CONN_HEAD) {
+            look_at_head(w, c, since, &p, now);
+            return;
+        }
+    }
+    if (phase == CONN_BODY && !in_time(since, now, size)) {
+        cut(w, c, phase, request_timeout);
+    } else if (phase == CONN_DROP && now - since >= VD_HTTP_DROP_MS) {
+        cut(w, c, phase, body_refused);
+    } else if (phase == CONN_REPLY && !in_time(since, now, size)) {
+        cut(w, c, phase, NULL); /* what is in the socket's buffers counts as sent */
     }
 }
 
@@ -226,8 +240,8 @@ http_conn *http_conn_of(struct MHD_Connection *connection) {
 void *http_conn_target(void *cls, const char *target, struct MHD_Connection *connection) {
     (void)cls;
     http_conn *c = http_conn_of(connection);
-    if (c && target) {
-        c->target = bytes_str(target);
+    if (c) { /* an empty one is refused with the rest of the head */
+        c->target = target && http_target_is_clean(target) ? bytes_str(target) : (bytes){0};
     }
     return NULL;
 }

@@ -29,7 +29,7 @@ static vd_status parse_bind(const char *bind, struct sockaddr_storage *out, sock
     const char *colon = strrchr(bind, ':');
     char host[80];
     if (!colon || colon == bind || colon[1] == '\0' || (size_t)(colon - bind) >= sizeof host) {
-        return vd_fail(err, VD_INVALID_ARGUMENT, "gateway.bind", "bad address \"%s\": want host:port", bind);
+        return vd_fail(err, VD_INVALID_ARGUMENT, "bind", "bad address \"%s\": want host:port", bind);
     }
     snprintf(host, sizeof host, "%.*s", (int)(colon - bind), bind);
     size_t length = strlen(host);
@@ -42,10 +42,13 @@ static vd_status parse_bind(const char *bind, struct sockaddr_storage *out, sock
         name = host;
         snprintf(host, sizeof host, "127.0.0.1");
     }
+    char *end;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    bool port_ok = colon[1] >= '0' && colon[1] <= '9' && *end == '\0' && port <= 65535;
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
-    if (getaddrinfo(name, colon + 1, &hints, &found) != 0 || !found) {
-        return vd_fail(err, VD_INVALID_ARGUMENT, "gateway.bind",
+    if (!port_ok || getaddrinfo(name, colon + 1, &hints, &found) != 0 || !found) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "bind",
                        "bad address \"%s\": want an IP address (IPv6 in brackets) or localhost, and a port", bind);
     }
     memcpy(out, found->ai_addr, found->ai_addrlen);
@@ -71,7 +74,7 @@ static vd_status listen_on(const char *bind_text, struct sockaddr_storage *addre
     }
     if (fd < 0 || bind(fd, (struct sockaddr *)address, size) != 0 || listen(fd, BACKLOG) != 0 ||
         getsockname(fd, (struct sockaddr *)address, &size) != 0) {
-        status = vd_fail(err, VD_UNAVAILABLE, "gateway.bind", "cannot listen on %s: %s", bind_text, strerror(errno));
+        status = vd_fail(err, VD_UNAVAILABLE, "bind", "cannot listen on %s: %s", bind_text, strerror(errno));
         if (fd >= 0) {
             close(fd);
         }
@@ -179,7 +182,7 @@ static vd_status start_listeners(http_gateway *g, const http_options *options, i
     for (size_t i = 0; i < g->listener_count; i++) {
         g->listeners[i].daemon = start_daemon(g, fds[i], threads, connections);
         if (!g->listeners[i].daemon) {
-            return vd_fail(err, VD_INTERNAL, "gateway.bind", "cannot start the HTTP server on %s", options->binds[i]);
+            return vd_fail(err, VD_INTERNAL, "bind", "cannot start the HTTP server on %s", options->binds[i]);
         }
         fds[i] = -1; /* the daemon's now */
         log_event(LOG_INFO, "http listening", "address=%s port=%u", options->binds[i], g->listeners[i].port);

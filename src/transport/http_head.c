@@ -126,17 +126,19 @@ static enum MHD_Result visit(void *cls, enum MHD_ValueKind kind, const char *nam
     return MHD_YES;
 }
 
-static bool request_line_is_clean(const char *method, bytes target, const char *version) {
-    if (!is_token(method, strlen(method)) || (const char *)target.data != method + strlen(method) + 1 ||
-        version != (const char *)target.data + target.size + 1) {
-        return false;
-    }
-    for (size_t i = 0; i < target.size; i++) {
-        if (target.data[i] <= 0x20 || target.data[i] >= 0x7F) {
-            return false; /* RFC 3986: everything else travels percent-encoded */
+bool http_target_is_clean(const char *target) {
+    for (const char *p = target; *p; p++) {
+        if (*p <= 0x20 || *p >= 0x7F) {
+            return false;
         }
     }
-    return target.size > 0;
+    return *target != '\0';
+}
+
+static bool request_line_is_clean(const char *method, bytes target, const char *version) {
+    return target.size && is_token(method, strlen(method)) &&
+           (const char *)target.data == method + strlen(method) + 1 &&
+           version == (const char *)target.data + target.size + 1;
 }
 
 void http_head_read(struct MHD_Connection *connection, const char *method, bytes target, const char *version,

@@ -27,7 +27,10 @@ typedef struct http_head {
     bool accepts_problem; /* application/problem+json for errors */
 } http_head;
 
-/* `target` is the request target before anything was cut off or decoded. */
+/* RFC 3986 leaves nothing but visible ASCII: everything else travels percent-encoded. To be asked while the target is whole,
+ * since libmicrohttpd cuts the query into pieces in place. */
+bool http_target_is_clean(const char *target);
+/* `target` is where the request target stood, and how long it was, before anything was cut off. */
 void http_head_read(struct MHD_Connection *connection, const char *method, bytes target, const char *version,
                     http_head *out);
 

@@ -38,10 +38,12 @@ typedef struct http_conn {
     _Atomic int64_t since_ms;  /* when the phase began */
     _Atomic uint64_t bytes;    /* BODY: received; REPLY: to be sent */
     _Atomic uint32_t requests; /* begun on this connection */
-    uint32_t seen_requests;    /* by the watchdog only, as are the next two */
+    uint32_t seen_requests;    /* this and the next four: the watchdog's */
     uint64_t seen_bytes;       /* tcpi_bytes_received */
     int64_t head_ms;           /* when the head's first byte was noticed; 0: not yet */
-    bytes target;              /* the raw request target, by the loop only */
+    int64_t gone_since_ms;
+    unsigned gone_ticks;
+    bytes target; /* the raw request target, by the loop only */
 } http_conn;
 
 typedef struct http_watch http_watch;

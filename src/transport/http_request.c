@@ -46,6 +46,11 @@ static bool is_plain_key(const char *key) {
     return *key && strlen(key) <= VD_REQUEST_ID_MAX_BYTES;
 }
 
+/* A GET or DELETE may carry a body, and what it says means nothing (RFC 9110, 9.3.1): it is read and dropped. */
+static bool takes_body(const op_row *op) {
+    return strcmp(op->http_method, "GET") != 0 && strcmp(op->http_method, "DELETE") != 0;
+}
+
 /* What the head says about the operation: its path field, its state, its body's type. */
 static void decide_call(http_request *r) {
     const op_row *op = r->match.op;
@@ -66,7 +71,7 @@ static void decide_call(http_request *r) {
                             "Idempotency-Key must be 1..%d visible ASCII characters", VD_REQUEST_ID_MAX_BYTES);
         return;
     }
-    if (!r->has_body) {
+    if (!r->has_body || !takes_body(op)) {
         return;
     }
     r->status = http_media_of_body(&r->head, &r->body_form, &r->err);
@@ -168,7 +173,7 @@ static enum MHD_Result begin(http_gateway *g, struct MHD_Connection *connection,
     if (!r->has_body) {
         return http_conn_enter(r->conn, CONN_WORK, 0) ? MHD_YES : MHD_NO;
     }
-    if (r->status || !r->match.op) {
+    if (r->status || !r->match.op || !takes_body(r->match.op)) {
         r->phase = REQUEST_DROPPING;
     }
     return http_conn_enter(r->conn, r->phase == REQUEST_DROPPING ? CONN_DROP : CONN_BODY, 0) ? MHD_YES : MHD_NO;

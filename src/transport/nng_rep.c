@@ -302,7 +302,7 @@ static void step(void *arg) {
 
 static vd_status nng_fail(vd_error *err, const char *what, int code) {
     vd_status status = code == NNG_ENOMEM ? VD_OUT_OF_MEMORY : VD_UNAVAILABLE;
-    return vd_fail(err, status, "nng.bind", "%s: %s", what, nng_strerror(code));
+    return vd_fail(err, status, "rpc.bind", "%s: %s", what, nng_strerror(code));
 }
 
 static vd_status check_scheme(const char *url, vd_error *err) {
@@ -310,10 +310,10 @@ static vd_status check_scheme(const char *url, vd_error *err) {
         return VD_OK;
     }
     if (strncmp(url, "ws://", 5) == 0 || strncmp(url, "wss://", 6) == 0) {
-        return vd_fail(err, VD_INVALID_ARGUMENT, "nng.bind",
+        return vd_fail(err, VD_INVALID_ARGUMENT, "rpc.bind",
                        "%s: WebSocket listeners are not offered: use tcp:// or ipc://, or HTTP from a browser", url);
     }
-    return vd_fail(err, VD_INVALID_ARGUMENT, "nng.bind", "%s: want tcp://host:port or ipc:///path", url);
+    return vd_fail(err, VD_INVALID_ARGUMENT, "rpc.bind", "%s: want tcp://host:port or ipc:///path", url);
 }
 
 /* "tcp://127.0.0.1:0" -> with the port that was bound. */
@@ -336,7 +336,7 @@ static vd_status start_listeners(nng_rep *n, const nng_options *options, vd_erro
             return status;
         }
         if (strlen(url) >= sizeof n->urls[0] - 8) {
-            return vd_fail(err, VD_INVALID_ARGUMENT, "nng.bind", "address too long: %.60s...", url);
+            return vd_fail(err, VD_INVALID_ARGUMENT, "rpc.bind", "address too long: %.60s...", url);
         }
         char what[200];
         snprintf(what, sizeof what, "cannot listen on %s", url);
