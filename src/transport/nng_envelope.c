@@ -9,6 +9,7 @@
 #include "transport/nng_envelope.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "vectord/v1/vectord.pb-c.h"
 
@@ -156,19 +157,17 @@ static size_t put_varint(uint8_t *to, uint64_t value) {
 
 nng_msg *nng_envelope_reply(const ProtobufCMessage *message) {
     size_t size = protobuf_c_message_get_packed_size(message);
-    uint8_t head[16];
-    size_t head_size = 0;
+    uint8_t head[16] = {4 << 3 | WIRE_BYTES};
+    /* Also for an empty payload: protobuf would allow a reply of no bytes, but bindings stumble over messages without a body
+     * (pynng fails to receive them). */
+    size_t head_size = 1 + put_varint(head + 1, size);
     nng_msg *msg = NULL;
-    if (size) {
-        head[head_size++] = 4 << 3 | WIRE_BYTES;
-        head_size += put_varint(head + head_size, size);
-    } /* an empty payload is an absent one, and a reply of nothing is code 0 */
     if (nng_msg_alloc(&msg, head_size + size) != 0) {
         return NULL;
     }
     uint8_t *body = nng_msg_body(msg);
+    memcpy(body, head, head_size);
     if (size) {
-        memcpy(body, head, head_size);
         protobuf_c_message_pack(message, body + head_size);
     }
     return msg;

@@ -104,10 +104,14 @@ static void answer(rep_context *c, nng_msg *reply) {
     admission_give_bytes(c->charged);
     c->charged = 0;
     call_stats_end(n->stats);
-    if (!reply && nng_msg_alloc(&reply, 0) != 0) {
-        note_busy(n, false);
-        receive(c); /* REP forgets the request: the client asks again */
-        return;
+    if (!reply) { /* not even memory for an error: code 8, nothing else; a reply of no bytes would mean success */
+        static const uint8_t exhausted[] = {1 << 3, 8};
+        if (nng_msg_alloc(&reply, sizeof exhausted) != 0) {
+            note_busy(n, false);
+            receive(c); /* REP forgets the request: the client asks again */
+            return;
+        }
+        memcpy(nng_msg_body(reply), exhausted, sizeof exhausted);
     }
     c->state = REP_SEND;
     nng_aio_set_msg(c->aio, reply);
