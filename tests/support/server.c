@@ -28,7 +28,7 @@ static int64_t now_ms(void) {
 
 static const char *find_binary(void) {
     const char *path = getenv("VECTORD_BIN");
-    return path ? path : VD_BINARY_DIR "/src/server/vectord";
+    return path ? path : VD_BINARY_DIR "/bin/vectord";
 }
 
 bool test_server_available(void) {
