@@ -138,6 +138,49 @@ static void test_print_reads_back_as_the_same_settings(void **state) {
     config_fini(&first);
 }
 
+/* docs/vectord.toml says of itself that what is commented out is the default: with the lines let in, it must still be so. */
+static void test_the_example_file_names_every_live_setting_with_its_default(void **state) {
+    (void)state;
+    FILE *in = fopen(VD_SOURCE_DIR "/docs/vectord.toml", "r");
+    assert_non_null(in);
+    char path[] = "/tmp/vd-config-XXXXXX", line[256];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    FILE *out = fdopen(fd, "w");
+    assert_non_null(out);
+    while (fgets(line, sizeof line, in)) {
+        const char *equals = strstr(line, " = ");
+        bool setting = strncmp(line, "# ", 2) == 0 && equals && strcspn(line + 2, " ") == (size_t)(equals - line) - 2;
+        fputs(setting ? line + 2 : line, out);
+    }
+    fclose(in);
+    assert_int_equal(fclose(out), 0);
+    config file, defaults;
+    assert_int_equal(load(&file, &(config_input){.file = path}), VD_OK);
+    assert_int_equal(load(&defaults, &(config_input){0}), VD_OK);
+    unlink(path);
+    size_t count;
+    const config_setting *all = config_table(&count);
+    for (size_t i = 0; i < count; i++) {
+        if ((strcmp(file.origins[i], "default") != 0) != (all[i].state == CONFIG_LIVE)) {
+            fail_msg("[%s] %s: %s", all[i].table, all[i].key, file.origins[i]);
+        }
+        file.origins[i] = defaults.origins[i];
+    }
+    buffer a, b;
+    buffer_init(&a, 0);
+    buffer_init(&b, 0);
+    config_print(&file, &a);
+    config_print(&defaults, &b);
+    buffer_put_u8(&a, 0);
+    buffer_put_u8(&b, 0);
+    assert_string_equal((const char *)a.data, (const char *)b.data);
+    buffer_fini(&b);
+    buffer_fini(&a);
+    config_fini(&defaults);
+    config_fini(&file);
+}
+
 static void test_help_and_documentation_name_every_live_flag(void **state) {
     (void)state;
     buffer help, markdown;
@@ -165,6 +208,7 @@ int main(void) {
         cmocka_unit_test(test_environment_and_flag_reach_every_row),
         cmocka_unit_test(test_names_are_unique),
         cmocka_unit_test(test_print_reads_back_as_the_same_settings),
+        cmocka_unit_test(test_the_example_file_names_every_live_setting_with_its_default),
         cmocka_unit_test(test_help_and_documentation_name_every_live_flag),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
