@@ -144,7 +144,10 @@ static bool is_failed_create(registry *r, bytes name) {
 }
 
 static vd_status store_failed(vd_status status, vd_error *err) {
-    if (status != VD_DISK_FULL && status != VD_INVALID_ARGUMENT && status != VD_OUT_OF_MEMORY) {
+    if (status == VD_INVALID_ARGUMENT) { /* the store's words are about keys, which no client knows */
+        return vd_fail(err, status, "name", "name: too long for a file name once it is encoded");
+    }
+    if (status != VD_DISK_FULL && status != VD_OUT_OF_MEMORY) {
         status = VD_UNAVAILABLE; /* the store's own trouble: trying again makes sense */
         if (err) {
             err->status = status;
