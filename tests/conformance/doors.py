@@ -1,18 +1,19 @@
 """The doors a case runs over. Each takes one step of a case and gives an Outcome in the same plain form."""
 
+import os
 import urllib.parse
 
 import pynng
 import vectord_pb2 as pb
 import wire
-from values import Raw, expand, from_json, from_message, to_json, to_message
+from values import expand, from_json, from_message, to_json, to_message
 
 PROTO = "application/x-protobuf"
 PROBLEM = "application/problem+json"
 
 
 class Outcome:
-    """code: gRPC name. http: status or None (NNG). text: the error's sentence. fields: violation fields. reply: plain form.
+    """code: the status by name. http: status or None (NNG). text: the error's sentence. fields: violation fields. reply: plain form.
     body: the answer's text as it stood (JSON doors). headers: of an HTTP answer."""
 
     def __init__(self, code=None, http=None, text="", fields=None, reply=None, body=None, headers=None):
@@ -29,12 +30,22 @@ class Outcome:
         return text if len(text) < 600 else text[:600] + "..."
 
 
-class HttpDoor:
+class Door:
+    """What the doors share: `{run}` in a request id stands for eight characters of this run over this door."""
+
+    def __init__(self, name):
+        self.name, self.token = name, os.urandom(4).hex()
+
+    def key(self, value):
+        return expand(value).replace("{run}", self.token)
+
+
+class HttpDoor(Door):
     """REST with JSON bodies (or protobuf ones) under a prefix."""
 
-    def __init__(self, name, server, prefix, operations, codes, binary=False):
-        self.name, self.prefix, self.binary = name, prefix, binary
-        self.operations, self.codes = operations, codes
+    def __init__(self, name, server, prefix, operations, binary=False):
+        super().__init__(name)
+        self.prefix, self.binary, self.operations = prefix, binary, operations
         self.http = server.http(timeout_s=60)
 
     def close(self):
@@ -53,9 +64,9 @@ class HttpDoor:
         operation = self.operations[step["op"]]
         request = expand(step.get("request", {}))
         path, rest = self._path(operation["path"], request)
-        headers = dict(step.get("headers", {}))
+        headers = {k: self.key(v) for k, v in step.get("headers", {}).items()}
         if "request_id" in step:
-            headers["Idempotency-Key"] = step["request_id"]
+            headers["Idempotency-Key"] = self.key(step["request_id"])
         body = None
         if operation["method"] == "POST":
             if self.binary:
@@ -112,11 +123,12 @@ class HttpDoor:
                        headers=answer.headers)
 
 
-class NngDoor:
+class NngDoor(Door):
     """One protobuf envelope per message over REQ/REP."""
 
-    def __init__(self, name, server):
-        self.name = name
+    def __init__(self, name, server, refines):
+        super().__init__(name)
+        self.refines = refines
         self.socket = pynng.Req0(dial=server.nng_url, block_on_dial=True, recv_timeout=60000, send_timeout=60000)
 
     def close(self):
@@ -127,13 +139,13 @@ class NngDoor:
         if "envelope" in step:
             data = expand(step["envelope"])
         else:
-            envelope = pb.RpcRequest(method=step.get("method", wire.SERVICE + op))
+            envelope = pb.RpcRequest(method=expand(step.get("method", wire.SERVICE + op)))
             if "payload" in step:
                 envelope.payload = expand(step["payload"])
             elif op:
                 envelope.payload = to_message(getattr(pb, op + "Request")(), expand(step.get("request", {}))).SerializeToString()
             if "request_id" in step:
-                envelope.request_id = expand(step["request_id"]).encode()
+                envelope.request_id = self.key(step["request_id"]).encode()
             if "timeout_ms" in step:
                 envelope.timeout_ms = step["timeout_ms"]
             data = envelope.SerializeToString()
@@ -141,20 +153,21 @@ class NngDoor:
         answer = pb.RpcResponse()
         answer.ParseFromString(self.socket.recv())
         if answer.code:
-            return Outcome(wire.CODES[answer.code], None, answer.message, [v.field for v in answer.violations])
+            code = wire.CODES[answer.code]
+            status = {pair.key: pair.value for pair in answer.metadata}["status"]
+            if self.refines.get(status, status) != code:
+                raise ValueError(f"status {status} travels as code {code}")
+            return Outcome(status, None, answer.message, [v.field for v in answer.violations])
         reply = getattr(pb, op + "Response")()
         reply.ParseFromString(answer.payload)
         return Outcome("OK", None, reply=from_message(reply))
 
 
-def open_doors(server, names, operations, codes):
+def open_door(server, name, table):
     make = {
-        "json": lambda: HttpDoor("json", server, "/vectors", operations, codes),
-        "json-v1": lambda: HttpDoor("json-v1", server, "/v1/vectors", operations, codes),
-        "proto": lambda: HttpDoor("proto", server, "/vectors", operations, codes, binary=True),
-        "nng": lambda: NngDoor("nng", server),
+        "json": lambda: HttpDoor("json", server, "/vectors", table["operations"]),
+        "json-v1": lambda: HttpDoor("json-v1", server, "/v1/vectors", table["operations"]),
+        "proto": lambda: HttpDoor("proto", server, "/vectors", table["operations"], binary=True),
+        "nng": lambda: NngDoor("nng", server, table["refines"]),
     }
-    return [make[name]() for name in names]
-
-
-__all__ = ["HttpDoor", "NngDoor", "Outcome", "Raw", "open_doors"]
+    return make[name]()

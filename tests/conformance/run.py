@@ -12,7 +12,7 @@ import json
 import os
 import sys
 
-from doors import open_doors
+from doors import open_door
 from server import Server, TempDir
 from values import difference, expand
 
@@ -105,7 +105,7 @@ def main():
             for name in names:
                 if name not in case.get("doors", ALL):
                     continue
-                door = open_doors(server, [name], table["operations"], table["http"])[0]
+                door = open_door(server, name, table)
                 wrong, outcomes = run_case(door, case, table)
                 door.close()
                 if not wrong and seen and case.get("equal", True):

@@ -30,7 +30,7 @@ expect "no indexes yet" '{"names":[],"count":0}
 200' "$url/index"
 expect "create" '{"params":{"name":"fruit","dimension":3,"m":16,"ef_search":20,"distance":"cosine","ef_construction":200},"length":0}
 201' "$url/index" -d '{"name":"fruit","dimension":3}'
-expect "create again" 'already exists
+expect "create again" 'index already exists
 409' "$url/index" -d '{"name":"fruit","dimension":3}'
 expect "add" '{"added":2,"length":2}
 200' "$url/index/fruit/add" -d '{"items":[{"id":"apple","vector":[1,0,0],"metadata":{"colour": "red"}},{"id":"banana","vector":[0,1,0]}]}'
