@@ -1,0 +1,221 @@
+/*
+ * delete.c - real deletes. A dead slot leaves every answer at once, its children in the tree find new parents at once, and within
+ * a bounded number of deaths a sweep takes it out of every list: each node that links to the dead gets its list pruned anew from
+ * its live neighbours and those of its dead ones. Then the slot is retired and used again.
+ *
+ * Until the sweep the dead still route searches and take room in their pools, so a search adds their number to its ef; that is why
+ * the number is bounded. (Finding all in-links without a sweep would need reverse lists: twice the memory of the lists.)
+ */
+#include <stdlib.h>
+
+#include "hnsw/hnsw_int.h"
+
+#define SWEEP_LEAST       64u
+#define SWEEP_MOST        256u
+#define SWEEP_CHUNK       1024u
+#define REPAIR_CANDIDATES 512u
+
+static bool is_dead(const vd_hnsw *h, uint32_t slot) {
+    return slot_state(h, slot) == STATE_DEAD;
+}
+
+static uint32_t add_candidate(uint32_t *list, uint32_t count, uint32_t slot) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (list[i] == slot) {
+            return count;
+        }
+    }
+    list[count] = slot;
+    return count + 1;
+}
+
+/* Rewrites the list of `slot` without dead nodes, filled from behind them (two dead nodes deep). */
+static void repair_list(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t level) {
+    _Atomic uint32_t *list = level_links(h, slot, level);
+    uint32_t capacity = level_capacity(h, level);
+    uint32_t count = links_count(list, capacity);
+    uint32_t dead[2 * VD_M_MAX];
+    uint32_t dead_count = 0, found = 0;
+    uint32_t *near = s->ids_a; /* BATCH_SLOTS_MAX entries */
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t neighbour = link_get(list, i);
+        if (is_dead(h, neighbour)) {
+            dead[dead_count++] = neighbour;
+        } else {
+            near[found++] = neighbour;
+        }
+    }
+    if (dead_count == 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < dead_count; i++) { /* grows while it is walked: the dead behind the dead */
+        const _Atomic uint32_t *behind = level_links(h, dead[i], level);
+        uint32_t n = links_count(behind, capacity);
+        for (uint32_t j = 0; j < n && found < REPAIR_CANDIDATES - 1; j++) {
+            uint32_t other = link_get(behind, j);
+            if (other == slot) {
+                continue;
+            }
+            if (!is_dead(h, other)) {
+                found = add_candidate(near, found, other);
+            } else if (dead_count < capacity) {
+                dead_count = add_candidate(dead, dead_count, other);
+            }
+        }
+    }
+    walk_query q;
+    candidate all[REPAIR_CANDIDATES];
+    uint32_t kept[2 * VD_M_MAX];
+    pair_query(h, s, slot, &q);
+    walk_distances(h, s, &q, near, found, s->distances_a);
+    for (uint32_t i = 0; i < found; i++) {
+        all[i] = (candidate){s->distances_a[i], near[i]};
+    }
+    candidates_sort(all, found);
+    uint32_t n = prune_select(h, s, level == 0 ? slot : SLOT_NONE, all, found, capacity, kept);
+    links_store(list, kept, n);
+}
+
+typedef struct sweep {
+    vd_hnsw *h;
+    uint32_t slots;
+    _Atomic uint32_t next;
+} sweep;
+
+static void sweep_task(void *arg, uint32_t index) {
+    sweep *w = arg;
+    vd_hnsw *h = w->h;
+    scratch *s = index == 0 ? h->writer_scratch : scratch_take(h, 1);
+    if (!s) {
+        return; /* task 0 does it all */
+    }
+    for (;;) {
+        uint32_t from = atomic_fetch_add_explicit(&w->next, SWEEP_CHUNK, memory_order_relaxed);
+        if (from >= w->slots) {
+            break;
+        }
+        uint32_t to = w->slots - from < SWEEP_CHUNK ? w->slots : from + SWEEP_CHUNK;
+        for (uint32_t slot = from; slot < to; slot++) {
+            if (slot_state(h, slot) != STATE_LIVE || twin_of_another(h, slot)) {
+                continue;
+            }
+            for (uint32_t level = 0; level <= level_of(h, slot); level++) {
+                repair_list(h, s, slot, level);
+            }
+        }
+    }
+    if (index != 0) {
+        scratch_give(h, s);
+    }
+}
+
+/* The highest live node of the graph becomes the entry point. */
+static void replace_entry(vd_hnsw *h, uint32_t slots) {
+    uint64_t best = ENTRY_NONE;
+    for (uint32_t slot = 0; slot < slots; slot++) {
+        if (slot_state(h, slot) == STATE_LIVE && !twin_of_another(h, slot) &&
+            (best == ENTRY_NONE || level_of(h, slot) > (uint32_t)(best >> 32))) {
+            best = entry_make(slot, level_of(h, slot));
+        }
+    }
+    atomic_store_explicit(&h->entry, best, memory_order_release);
+}
+
+static void sweep_dead(vd_hnsw *h, const vd_executor *executor) {
+    sweep w = {.h = h, .slots = atomic_load_explicit(&h->slots, memory_order_relaxed)};
+    executor_run(executor, sweep_task, &w, w.slots > 4 * SWEEP_CHUNK ? executor_width(executor) : 1);
+    uint64_t entry = atomic_load_explicit(&h->entry, memory_order_relaxed);
+    if (entry != ENTRY_NONE && is_dead(h, (uint32_t)entry)) {
+        replace_entry(h, w.slots);
+    }
+    for (size_t i = 0; i < h->dead_count; i++) {
+        retire(h, RETIRED_SLOT, h->dead_list[i], 0);
+    }
+    h->dead_count = 0;
+    atomic_store_explicit(&h->dead_pending, 0, memory_order_release);
+}
+
+static void unchain(vd_hnsw *h, uint32_t slot) {
+    uint32_t at = parent_of(h, slot);
+    uint32_t next = atomic_load_explicit(&h->twin[slot], memory_order_relaxed);
+    while (atomic_load_explicit(&h->twin[at], memory_order_relaxed) != slot) {
+        at = atomic_load_explicit(&h->twin[at], memory_order_relaxed);
+    }
+    atomic_store_explicit(&h->twin[at], next, memory_order_release);
+}
+
+/* The first of the chain takes the dead representative's place in the graph. The chain behind it is already its own. */
+static void promote(vd_hnsw *h, uint32_t dead, uint32_t heir) {
+    map_swing(&h->vector_map, hash_vector(h, h->vectors + (size_t)heir * h->options.dimension), dead, heir);
+    for (uint32_t t = atomic_load_explicit(&h->twin[heir], memory_order_relaxed); t != SLOT_NONE;
+         t = atomic_load_explicit(&h->twin[t], memory_order_relaxed)) {
+        atomic_store_explicit(&h->parent[t], heir, memory_order_release);
+    }
+    atomic_store_explicit(&h->is_twin[heir], 0, memory_order_relaxed);
+    atomic_store_explicit(&h->parent[heir], SLOT_NONE, memory_order_release);
+    slot_set_level(h, heir, slot_level(h, slot_id(h, heir)));
+    graph_insert(h, h->writer_scratch, heir);
+}
+
+void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
+    const uint32_t *victims = h->work.dead;
+    for (size_t i = 0; i < count; i++) {
+        retire(h, RETIRED_PAYLOAD, (uintptr_t)atomic_load_explicit(&h->payloads[victims[i]], memory_order_relaxed), 0);
+        if (twin_of_another(h, victims[i])) { /* all dead twins go before a chain looks for an heir */
+            unchain(h, victims[i]);
+            retire(h, RETIRED_SLOT, victims[i], 0);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t slot = victims[i];
+        if (!twin_of_another(h, slot)) {
+            tree_remove(h, h->writer_scratch, slot);
+            h->dead_list[h->dead_count++] = slot;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t slot = victims[i];
+        if (twin_of_another(h, slot)) {
+            continue;
+        }
+        uint32_t heir = atomic_load_explicit(&h->twin[slot], memory_order_relaxed);
+        if (heir != SLOT_NONE) {
+            promote(h, slot, heir);
+        } else {
+            map_remove(&h->vector_map, hash_vector(h, h->vectors + (size_t)slot * h->options.dimension), slot);
+        }
+    }
+    atomic_store_explicit(&h->dead_pending, (uint32_t)h->dead_count, memory_order_release);
+    uint64_t limit = vd_hnsw_count(h) / 4096;
+    limit = limit < SWEEP_LEAST ? SWEEP_LEAST : limit > SWEEP_MOST ? SWEEP_MOST : limit;
+    if (h->dead_count > limit || (h->dead_count && h->root == SLOT_NONE)) {
+        sweep_dead(h, executor);
+    }
+}
+
+vd_status vd_hnsw_delete(vd_hnsw *h, const vd_id *ids, size_t count, const vd_executor *executor, size_t *deleted,
+                         vd_error *err) {
+    pthread_mutex_lock(&h->writer);
+    vd_status status = reserve_locked(h, count, 0, err);
+    size_t dead = 0;
+    if (status == VD_OK) {
+        atomic_fetch_add(&h->publish_seq, 1);
+        for (size_t i = 0; i < count; i++) {
+            uint32_t slot = ids[i].size ? id_map_find(h, ids[i]) : SLOT_NONE;
+            if (slot != SLOT_NONE) {
+                map_remove(&h->id_map, hash_id(h, ids[i]), slot);
+                atomic_store_explicit(&h->state[slot], STATE_DEAD, memory_order_release);
+                h->work.dead[dead++] = slot;
+            }
+        }
+        atomic_fetch_sub_explicit(&h->count, dead, memory_order_release);
+        atomic_fetch_add(&h->publish_seq, 1);
+        bury(h, dead, executor);
+        reclaim(h, false);
+    }
+    pthread_mutex_unlock(&h->writer);
+    if (deleted) {
+        *deleted = dead;
+    }
+    return status;
+}

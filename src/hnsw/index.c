@@ -1,0 +1,292 @@
+/*
+ * index.c - birth and death of an index, its options and figures, and setting memory aside for a write.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "hnsw/hnsw_int.h"
+
+static vd_status check_range(vd_error *err, const char *field, uint32_t value, uint32_t least, uint32_t most) {
+    if (value < least || value > most) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, field, "%s must be %u..%u (got %u)", field, least, most, value);
+    }
+    return VD_OK;
+}
+
+static vd_status complete_options(vd_hnsw_options *o, vd_error *err) {
+    o->metric = o->metric ? o->metric : VD_METRIC_COSINE;
+    o->m = o->m ? o->m : VD_M_DEFAULT;
+    o->ef_construction = o->ef_construction ? o->ef_construction : VD_EF_CONSTRUCTION_DEFAULT;
+    o->ef_search = o->ef_search ? o->ef_search : VD_EF_SEARCH_DEFAULT;
+    o->recall_target = o->recall_target != 0.0 ? o->recall_target : VD_RECALL_TARGET_DEFAULT;
+    vd_status status = check_range(err, "dimension", o->dimension, VD_DIMENSION_MIN, VD_DIMENSION_MAX);
+    status = status ? status : check_range(err, "m", o->m, VD_M_MIN, VD_M_MAX);
+    status = status ? status
+                    : check_range(err, "ef_construction", o->ef_construction, VD_EF_CONSTRUCTION_MIN,
+                                  VD_EF_CONSTRUCTION_MAX);
+    status = status ? status : check_range(err, "ef_search", o->ef_search, VD_EF_SEARCH_MIN, VD_EF_SEARCH_MAX);
+    if (status) {
+        return status;
+    }
+    if (o->metric != VD_METRIC_COSINE && o->metric != VD_METRIC_EUCLIDEAN) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "distance", "distance must be cosine or euclidean");
+    }
+    if (!(o->recall_target > 0.0 && o->recall_target <= 1.0)) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "recall_target", "recall_target must be above 0 and at most 1");
+    }
+    if (o->encoding != VD_ENCODING_AUTO && o->encoding != VD_ENCODING_F32 && o->encoding != VD_ENCODING_SQ8) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "encoding", "encoding must be auto, f32 or sq8");
+    }
+    return VD_OK;
+}
+
+vd_status vd_hnsw_new(const vd_hnsw_options *options, vd_hnsw **out, vd_error *err) {
+    vd_hnsw_options o = *options;
+    vd_status status = complete_options(&o, err);
+    if (status) {
+        return status;
+    }
+    const vd_allocator *a = o.allocator ? o.allocator : alloc_default();
+    vd_hnsw *h = mem_alloc(a, sizeof *h);
+    if (!h) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+    }
+    memset(h, 0, sizeof *h);
+    h->options = o;
+    h->allocator = *a;
+    h->options.allocator = NULL; /* the copy in `allocator` is what counts */
+    h->kernels = kernels_select();
+    h->m = o.m;
+    h->m0 = 2 * o.m - 1; /* with the count word a list of m = 16 fills two cache lines exactly */
+    h->child_limit = h->m0 / 2;
+    h->code_stride = (o.dimension + KERNEL_CODE_PAD - 1) / KERNEL_CODE_PAD * KERNEL_CODE_PAD;
+    h->link_stride = ((size_t)h->m0 + 1 + 15) / 16 * 16;
+    h->upper_stride = (size_t)h->m + 1;
+    h->free_slots = SLOT_NONE;
+    for (size_t i = 0; i < VD_LEVELS_MAX; i++) {
+        h->free_uppers[i] = BLOCK_NONE;
+    }
+    h->root = SLOT_NONE;
+    atomic_init(&h->entry, ENTRY_NONE);
+    atomic_init(&h->epoch, 1);
+    atomic_init(&h->walk_codes, o.encoding == VD_ENCODING_SQ8);
+    pthread_mutex_init(&h->writer, NULL);
+    pthread_mutex_init(&h->entry_lock, NULL);
+    uint8_t *readers = mem_alloc(a, sizeof(reader_slot) * (READER_SLOTS + 1));
+    if (!readers) {
+        vd_hnsw_free(h);
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+    }
+    memset(readers, 0, sizeof(reader_slot) * (READER_SLOTS + 1));
+    h->readers_block = readers;
+    h->readers = (reader_slot *)(((uintptr_t)readers + 63) / 64 * 64);
+    status = planes_open(h, err);
+    if (status) {
+        vd_hnsw_free(h);
+        return status;
+    }
+    *out = h;
+    return VD_OK;
+}
+
+static void release_payloads(vd_hnsw *h) {
+    uint32_t slots = atomic_load_explicit(&h->slots, memory_order_relaxed);
+    for (uint32_t slot = 0; slot < slots && h->options.release_payload; slot++) {
+        if (slot_state(h, slot) == STATE_LIVE) {
+            h->options.release_payload(h->options.release_context,
+                                       atomic_load_explicit(&h->payloads[slot], memory_order_relaxed));
+        }
+    }
+}
+
+void vd_hnsw_free(vd_hnsw *h) {
+    if (!h) {
+        return;
+    }
+    vd_allocator a = h->allocator;
+    reclaim(h, true);
+    if (h->vectors) {
+        release_payloads(h);
+    }
+    for (size_t i = 0; i < SCRATCH_SLOTS; i++) {
+        scratch_free(h, atomic_load_explicit(&h->scratches[i], memory_order_relaxed));
+    }
+    scratch_free(h, h->writer_scratch);
+    map_close(h, &h->id_map);
+    map_close(h, &h->vector_map);
+    ids_close(h);
+    planes_close(h);
+    mem_release(&a, h->retired, h->retired_capacity * sizeof *h->retired);
+    mem_release(&a, h->dead_list, h->dead_capacity * sizeof *h->dead_list);
+    mem_release(&a, h->work.slots, h->work.capacity * sizeof *h->work.slots);
+    mem_release(&a, h->work.nodes, h->work.capacity * sizeof *h->work.nodes);
+    mem_release(&a, h->work.dead, h->work.capacity * sizeof *h->work.dead);
+    mem_release(&a, h->work.dedupe, h->work.dedupe_size * sizeof *h->work.dedupe);
+    mem_release(&a, h->readers_block, sizeof(reader_slot) * (READER_SLOTS + 1));
+    pthread_mutex_destroy(&h->writer);
+    pthread_mutex_destroy(&h->entry_lock);
+    mem_release(&a, h, sizeof *h);
+}
+
+vd_status vd_hnsw_validate(const vd_hnsw *h, const float *vector, vd_error *err) {
+    double norm2 = 0.0;
+    uint32_t dimension = h->options.dimension;
+    for (uint32_t i = 0; i < dimension; i++) {
+        norm2 += (double)vector[i] * (double)vector[i];
+    }
+    if (!isfinite(norm2)) {
+        for (uint32_t i = 0; i < dimension; i++) {
+            if (!isfinite(vector[i])) {
+                return vd_fail(err, VD_INVALID_ARGUMENT, "vector", "vector[%u] is not finite", i);
+            }
+        }
+    }
+    if (norm2 > (double)3.4e38f / 16.0) { /* squared distances are walked in float32 */
+        return vd_fail(err, VD_INVALID_ARGUMENT, "vector", "norm overflows (the vector's length must be below 4.6e18)");
+    }
+    if (h->options.metric == VD_METRIC_COSINE &&
+        norm2 < 1.2e-38) { /* as good as zero in float32: it has no direction */
+        return vd_fail(err, VD_INVALID_ARGUMENT, "vector", "zero-norm vector");
+    }
+    return VD_OK;
+}
+
+/* ---- reserving ---- */
+
+static bool grow_array(vd_hnsw *h, uint32_t **array, size_t old_count, size_t count) {
+    size_t bytes;
+    uint32_t *grown = size_mul(count, sizeof **array, &bytes)
+                          ? mem_resize(&h->allocator, *array, old_count * sizeof **array, bytes)
+                          : NULL;
+    if (grown) {
+        *array = grown;
+    }
+    return grown != NULL;
+}
+
+static bool reserve_work(vd_hnsw *h, size_t items) {
+    batch_work *w = &h->work;
+    if (items > w->capacity) {
+        /* Three fresh arrays or none: their common capacity must stay true when one of them cannot grow. */
+        uint32_t *slots = mem_alloc_array(&h->allocator, items, sizeof *slots);
+        uint32_t *nodes = mem_alloc_array(&h->allocator, items, sizeof *nodes);
+        uint32_t *dead = mem_alloc_array(&h->allocator, items, sizeof *dead);
+        if (!slots || !nodes || !dead) {
+            mem_release(&h->allocator, slots, items * sizeof *slots);
+            mem_release(&h->allocator, nodes, items * sizeof *nodes);
+            mem_release(&h->allocator, dead, items * sizeof *dead);
+            return false;
+        }
+        mem_release(&h->allocator, w->slots, w->capacity * sizeof *slots);
+        mem_release(&h->allocator, w->nodes, w->capacity * sizeof *nodes);
+        mem_release(&h->allocator, w->dead, w->capacity * sizeof *dead);
+        w->slots = slots;
+        w->nodes = nodes;
+        w->dead = dead;
+        w->capacity = items;
+    }
+    size_t table = 64;
+    while (table < items * 2) {
+        table *= 2;
+    }
+    if (table > w->dedupe_size) {
+        if (!grow_array(h, &w->dedupe, w->dedupe_size, table)) {
+            return false;
+        }
+        w->dedupe_size = table;
+    }
+    return true;
+}
+
+vd_status reserve_locked(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *err) {
+    uint64_t slots = atomic_load_explicit(&h->slots, memory_order_relaxed);
+    size_t to_retire, dead;
+    if (items > VD_ITEMS_MAX || !size_mul(items, 4, &to_retire) || !size_add(to_retire, 8, &to_retire) ||
+        !size_add(h->dead_count, items, &dead)) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+    }
+    vd_status status = planes_commit(h, slots + items, (uint64_t)h->upper_used + items + VD_LEVELS_MAX, err);
+    if (status) {
+        return status;
+    }
+    bool done = retire_reserve(h, to_retire) == VD_OK && map_reserve(h, &h->id_map, items) == VD_OK &&
+                map_reserve(h, &h->vector_map, items) == VD_OK && ids_reserve(h, items, id_bytes) == VD_OK &&
+                reserve_work(h, items) && scratch_reserve_writer(h, h->options.ef_construction) == VD_OK;
+    if (done && dead > h->dead_capacity) {
+        done = grow_array(h, &h->dead_list, h->dead_capacity, dead + dead / 2);
+        h->dead_capacity = done ? dead + dead / 2 : h->dead_capacity;
+    }
+    return done ? VD_OK : vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+}
+
+vd_status vd_hnsw_reserve(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *err) {
+    pthread_mutex_lock(&h->writer);
+    vd_status status = reserve_locked(h, items, id_bytes, err);
+    pthread_mutex_unlock(&h->writer);
+    return status;
+}
+
+/* ---- figures ---- */
+
+uint32_t ef_effective(const vd_hnsw *index) {
+    vd_hnsw *h = (vd_hnsw *)index;
+    uint64_t count = atomic_load_explicit(&h->count, memory_order_relaxed);
+    uint64_t at = atomic_load_explicit(&h->calibrated_at, memory_order_relaxed);
+    uint32_t calibrated = atomic_load_explicit(&h->ef_calibrated, memory_order_relaxed);
+    double ef = calibrated;
+    if (at == 0) {
+        ef = 100.0; /* nothing is known yet: what good recall needs on most data */
+    } else if (count > at) {
+        ef *= 1.0 + 0.15 * log2((double)count / (double)at); /* measured growth is about a tenth per doubling */
+    }
+    uint32_t result = ef > VD_EF_SEARCH_MAX ? VD_EF_SEARCH_MAX : (uint32_t)ceil(ef);
+    return result < h->options.ef_search ? h->options.ef_search : result;
+}
+
+uint64_t vd_hnsw_count(const vd_hnsw *index) {
+    return atomic_load_explicit(&((vd_hnsw *)index)->count, memory_order_acquire);
+}
+
+void vd_hnsw_get_options(const vd_hnsw *h, vd_hnsw_options *options) {
+    *options = h->options;
+}
+
+void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats) {
+    vd_hnsw *h = (vd_hnsw *)index;
+    pthread_mutex_lock(&h->writer);
+    uint64_t entry = atomic_load_explicit(&h->entry, memory_order_relaxed);
+    *stats = (vd_hnsw_stats){
+        .items = vd_hnsw_count(h),
+        .deleted_unswept = h->dead_count,
+        .memory_bytes = sizeof *h + planes_bytes(h) + map_bytes(&h->id_map) + map_bytes(&h->vector_map) +
+                        h->id_store.bytes + h->retired_capacity * sizeof *h->retired +
+                        h->dead_capacity * sizeof *h->dead_list + (h->writer_scratch ? h->writer_scratch->bytes : 0),
+        .levels = entry == ENTRY_NONE ? 0 : (uint32_t)(entry >> 32) + 1,
+        .ef_effective = ef_effective(h),
+        .calibrated_at = atomic_load_explicit(&h->calibrated_at, memory_order_relaxed),
+        .calibrated_recall = atomic_load_explicit(&h->calibrated_recall, memory_order_relaxed),
+        .encoding = atomic_load_explicit(&h->walk_codes, memory_order_relaxed) ? VD_ENCODING_SQ8 : VD_ENCODING_F32,
+        .distances = atomic_load_explicit(&h->distances, memory_order_relaxed) +
+                     (h->writer_scratch ? h->writer_scratch->distances : 0),
+    };
+    pthread_mutex_unlock(&h->writer);
+}
+
+const char *vd_hnsw_cpu(void) {
+    return kernels_select()->name;
+}
+
+const char *vd_version(void) {
+    return VECTORD_VERSION;
+}
+
+void executor_run(const vd_executor *executor, void (*task)(void *arg, uint32_t index), void *arg, uint32_t count) {
+    if (executor && count > 1) {
+        executor->run(executor->context, task, arg, count);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        task(arg, i);
+    }
+}

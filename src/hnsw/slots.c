@@ -1,0 +1,178 @@
+/*
+ * slots.c - taking and giving back slots, their ids and their upper lists. Everything here has been reserved before
+ * (vd_hnsw_reserve), so that taking cannot fail in the middle of a write.
+ *
+ * Threading: the writer's, but slot_write_vector, which any linking thread calls for slots of its own.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "hnsw/hnsw_int.h"
+
+/* ---- slots ---- */
+
+uint32_t slot_take(vd_hnsw *h) {
+    uint32_t slot = h->free_slots;
+    if (slot != SLOT_NONE) {
+        h->free_slots = atomic_load_explicit(&h->parent[slot], memory_order_relaxed);
+    } else {
+        slot = atomic_load_explicit(&h->slots, memory_order_relaxed);
+    }
+    atomic_store_explicit(&h->levels[slot], 0, memory_order_relaxed);
+    atomic_store_explicit(&h->upper[slot], BLOCK_NONE, memory_order_relaxed);
+    atomic_store_explicit(&h->is_twin[slot], 0, memory_order_relaxed);
+    atomic_store_explicit(base_links(h, slot), 0, memory_order_relaxed);
+    atomic_store_explicit(&h->parent[slot], SLOT_NONE, memory_order_relaxed);
+    atomic_store_explicit(&h->twin[slot], SLOT_NONE, memory_order_relaxed);
+    atomic_store_explicit(&h->payloads[slot], NULL, memory_order_relaxed);
+    atomic_store_explicit(&h->state[slot], STATE_PENDING, memory_order_release);
+    if (slot == atomic_load_explicit(&h->slots, memory_order_relaxed)) {
+        atomic_store_explicit(&h->slots, slot + 1, memory_order_release);
+    }
+    return slot;
+}
+
+void slot_release(vd_hnsw *h, uint32_t slot) {
+    if (upper_of(h, slot) != BLOCK_NONE) {
+        uint32_t blocks = level_of(h, slot);
+        _Atomic uint32_t *first = h->upper_links + (size_t)upper_of(h, slot) * h->upper_stride;
+        atomic_store_explicit(first, h->free_uppers[blocks], memory_order_relaxed);
+        h->free_uppers[blocks] = upper_of(h, slot);
+        atomic_store_explicit(&h->upper[slot], BLOCK_NONE, memory_order_relaxed);
+    }
+    ids_release(h, h->ids[slot], h->id_sizes[slot]);
+    h->ids[slot] = NULL;
+    atomic_store_explicit(&h->state[slot], STATE_FREE, memory_order_release);
+    atomic_store_explicit(&h->parent[slot], h->free_slots, memory_order_relaxed);
+    h->free_slots = slot;
+}
+
+void slot_write_vector(vd_hnsw *h, uint32_t slot, const float *vector) {
+    const hnsw_kernels *k = h->kernels;
+    uint32_t dimension = h->options.dimension;
+    memcpy(h->vectors + (size_t)slot * dimension, vector, dimension * sizeof *vector);
+    double norm2 = k->exact_dot(vector, vector, dimension);
+    float most = k->max_abs(vector, dimension);
+    /* Per-vector max-abs scale: all 127 steps are used whatever the vector's length, and nothing has to be trained. A vector so
+     * small that the scale would leave float32's normal range gets codes of zero and lives by its exact values. */
+    float inverse = most > 1e-35f ? 127.0f / most : 0.0f;
+    float scale = most > 1e-35f ? most / 127.0f : 0.0f;
+    node_header *header = &h->headers[slot];
+    header->code_sum = k->encode(vector, dimension, inverse, h->codes + (size_t)slot * h->code_stride, h->code_stride);
+    header->norm2 = (float)norm2;
+    header->inv_norm = norm2 > 0 ? (float)(1.0 / sqrt(norm2)) : 0.0f;
+    header->factor =
+        h->options.metric == VD_METRIC_COSINE ? (float)((double)scale / (norm2 > 0 ? sqrt(norm2) : 1.0)) : scale;
+    h->norms[slot] = norm2;
+}
+
+uint32_t slot_level(const vd_hnsw *h, vd_id id) {
+    /* Geometric with ratio 1/m from a hash of the id: the same data gets the same levels on any thread count. */
+    uint64_t bits = hash_bytes(h->options.seed ^ 0x6C6576656C73ull, id.data, id.size);
+    double u = ((double)(bits >> 11) + 1.0) * 0x1p-53; /* (0, 1] */
+    double level = -log(u) / log((double)h->m);
+    return level >= VD_LEVELS_MAX - 1 ? VD_LEVELS_MAX - 1 : (uint32_t)level;
+}
+
+void slot_set_level(vd_hnsw *h, uint32_t slot, uint32_t level) {
+    for (; level > 0; level--) {
+        uint32_t block = h->free_uppers[level];
+        if (block != BLOCK_NONE) {
+            h->free_uppers[level] =
+                atomic_load_explicit(h->upper_links + (size_t)block * h->upper_stride, memory_order_relaxed);
+        } else if (h->upper_ready - h->upper_used >= level) {
+            block = h->upper_used;
+            h->upper_used += level;
+        } else {
+            continue;
+        }
+        for (uint32_t i = 0; i < level; i++) {
+            atomic_store_explicit(h->upper_links + (size_t)(block + i) * h->upper_stride, 0, memory_order_relaxed);
+        }
+        atomic_store_explicit(&h->upper[slot], block, memory_order_relaxed);
+        break;
+    }
+    atomic_store_explicit(&h->levels[slot], (uint8_t)level, memory_order_relaxed);
+}
+
+/* ---- ids: bump allocation in chunks, freed blocks kept by size class ---- */
+
+#define CHUNK_BYTES 65536u
+
+typedef struct id_chunk {
+    struct id_chunk *older;
+    size_t size;
+} id_chunk;
+
+static size_t id_class(size_t size) {
+    return (size + 7) / 8;
+}
+
+vd_status ids_reserve(vd_hnsw *h, size_t items, size_t bytes) {
+    id_store *s = &h->id_store;
+    size_t need;
+    if (!size_mul(items, 8, &need) || !size_add(need, bytes, &need)) {
+        return VD_OUT_OF_MEMORY;
+    }
+    if (s->chunks && s->chunks->size - s->chunk_used >= need) {
+        return VD_OK;
+    }
+    size_t size;
+    if (!size_add(need < CHUNK_BYTES ? CHUNK_BYTES : need, sizeof(id_chunk), &size)) {
+        return VD_OUT_OF_MEMORY;
+    }
+    /* What is left of the old chunk goes to the free blocks, so that frequent reserves cannot waste more than they use. */
+    id_chunk *chunk = mem_alloc(&h->allocator, size);
+    if (!chunk) {
+        return VD_OUT_OF_MEMORY;
+    }
+    if (s->chunks) {
+        size_t left = s->chunks->size - s->chunk_used;
+        char *at = (char *)s->chunks + s->chunk_used;
+        while (left >= 8) {
+            size_t piece = left / 8 > id_class(VD_ID_MAX_BYTES) ? id_class(VD_ID_MAX_BYTES) : left / 8;
+            memcpy(at, &s->free_blocks[piece], sizeof(void *));
+            s->free_blocks[piece] = at;
+            at += piece * 8;
+            left -= piece * 8;
+        }
+    }
+    chunk->older = s->chunks;
+    chunk->size = size;
+    s->chunks = chunk;
+    s->chunk_used = sizeof *chunk;
+    s->bytes += size;
+    return VD_OK;
+}
+
+char *ids_take(vd_hnsw *h, vd_id id) {
+    id_store *s = &h->id_store;
+    size_t class = id_class(id.size);
+    char *block = s->free_blocks[class];
+    if (block) {
+        memcpy(&s->free_blocks[class], block, sizeof(void *));
+    } else {
+        block = (char *)s->chunks + s->chunk_used;
+        s->chunk_used += class * 8;
+    }
+    memcpy(block, id.data, id.size);
+    h->id_bytes_live += id.size;
+    return block;
+}
+
+void ids_release(vd_hnsw *h, char *block, size_t size) {
+    if (block) {
+        size_t class = id_class(size);
+        memcpy(block, &h->id_store.free_blocks[class], sizeof(void *));
+        h->id_store.free_blocks[class] = block;
+        h->id_bytes_live -= size;
+    }
+}
+
+void ids_close(vd_hnsw *h) {
+    while (h->id_store.chunks) {
+        id_chunk *chunk = h->id_store.chunks;
+        h->id_store.chunks = chunk->older;
+        mem_release(&h->allocator, chunk, chunk->size);
+    }
+}
