@@ -10,6 +10,6 @@ fi
 arguments=(--dry-run -Werror)
 [ "${1:-}" != --fix ] || arguments=(-i)
 # The files of the checkout; in a tree without git (an unpacked archive) all there are.
-{ git ls-files -z -- '*.c' '*.h' '*.cc' 2>/dev/null || find . -path ./build -prune -o -type f \( -name '*.[ch]' -o -name '*.cc' \) -print0; } |
+{ git -c safe.directory='*' ls-files -z -- '*.c' '*.h' '*.cc' 2>/dev/null || find . -path ./build -prune -o -type f \( -name '*.[ch]' -o -name '*.cc' \) -print0; } |
   xargs -0 -r ls -d 2>/dev/null | tr '\n' '\0' | xargs -0 -r -n 20 -P 2 "$tool" "${arguments[@]}"
 echo "format: every file is as clang-format 14 would write it"

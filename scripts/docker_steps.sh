@@ -124,7 +124,7 @@ run_steps() {
         cp -a "${stage_root[${BASH_REMATCH[1]}]}${BASH_REMATCH[2]}/." "$root${BASH_REMATCH[3]}/"
       elif [[ $rest =~ ^\.\ ([^ ]+)$ ]]; then
         mkdir -p "$root${BASH_REMATCH[1]}"
-        git ls-files -z | xargs -0 ls -d 2>/dev/null | tar -cf - -T - | tar -xf - -C "$root${BASH_REMATCH[1]}"
+        git -c safe.directory='*' ls-files -z | xargs -0 ls -d 2>/dev/null | tar -cf - -T - | tar -xf - -C "$root${BASH_REMATCH[1]}"
       elif [[ $rest =~ ^([^\ ]+)\ ([^\ ]+)$ ]]; then
         install -D -m "$(stat -c %a "${BASH_REMATCH[1]}")" "${BASH_REMATCH[1]}" "$root${BASH_REMATCH[2]}"
       else
