@@ -14,9 +14,9 @@
 typedef struct fault_io {
     io_table table;
     _Atomic int calls;
-    int fail_at; /* 1 is the next call; 0: none */
-    int error;   /* errno of the failing call */
-    bool sticky;
+    _Atomic int fail_at; /* 1 is the next call; 0: none */
+    _Atomic int error;   /* errno of the failing call */
+    _Atomic bool sticky;
     _Atomic int failed;   /* calls that were made to fail */
     size_t write_at_most; /* short writes and reads: this many bytes a call; 0: all */
     bool no_hard_links;   /* link answers EPERM */
