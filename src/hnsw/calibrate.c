@@ -2,8 +2,9 @@
  * calibrate.c - what the index learns from its own vectors: whether codes rank them well enough to be walked on, and the ef that
  * finds what should be found.
  *
- * Both are leave-one-out on a sample: a stored vector is the query, it does not count as an answer, and an exact scan says what
- * the answer should have been. Real queries lie further out than stored vectors, so calibration aims above the target
+ * Both are leave-one-out on a sample: a stored vector is the query, the search neither counts it nor passes through it (its own
+ * links would lead straight to the answer: measured 0.97 where real queries got 0.87), and an exact scan says what the answer
+ * should have been. Real queries lie further out than stored vectors, so calibration aims above the target
  * (VD_RECALL_AIM_MARGIN).
  *
  * Threading: runs beside searches and writes under a guard; several at a time would only waste work.
@@ -198,7 +199,8 @@ static void recall_task(void *arg, uint32_t index) {
         vd_hit hits[CALIBRATION_K + 1];
         size_t count = 0;
         vd_hnsw_search_options options = {.k = CALIBRATION_K + 1, .ef = c->ef};
-        if (vd_hnsw_search(h, slot_vector(h, s->slot), &options, hits, &count, NULL, NULL) != VD_OK) {
+        uint32_t node = twin_of_another(h, s->slot) ? parent_of(h, s->slot) : s->slot;
+        if (search_without(h, slot_vector(h, s->slot), &options, node, hits, &count, NULL, NULL) != VD_OK) {
             atomic_store(&c->failed, true);
             return;
         }
@@ -228,7 +230,7 @@ static double measure_recall(calibration *c, uint32_t ef, const vd_executor *exe
 bool vd_hnsw_calibration_due(const vd_hnsw *index) {
     uint64_t count = vd_hnsw_count(index);
     uint64_t at = atomic_load_explicit(&((vd_hnsw *)index)->calibrated_at, memory_order_relaxed);
-    return count > SCAN_ITEMS && (at == 0 || count >= 2 * at || count < at / 2);
+    return count > SCAN_ITEMS && (at == 0 || count >= 2 * at || count * 3 < at * 2);
 }
 
 vd_status vd_hnsw_calibrate(vd_hnsw *h, const vd_executor *executor, vd_error *err) {

@@ -43,7 +43,7 @@
 /* Candidates reranked exactly beyond k (measured: the exact top 10 stands inside the code-ranked top 15). */
 #define RERANK_EXTRA       8
 #define CALIBRATION_K      10
-#define CALIBRATION_SAMPLE 200
+#define CALIBRATION_SAMPLE 400
 
 enum { STATE_FREE = 0, STATE_PENDING = 1, STATE_LIVE = 2, STATE_DEAD = 3 };
 
@@ -316,8 +316,9 @@ void walk_distances(const vd_hnsw *h, scratch *s, const walk_query *q, const uin
                     float *out);
 /* Greedy descent from the entry point to `target` level; false when the graph is empty. */
 bool walk_descend(const vd_hnsw *h, scratch *s, uint32_t target, candidate *nearest);
-/* Best-first search of one level from `start`; leaves the pool sorted. */
-void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef);
+/* Best-first search of one level from `start`; leaves the pool sorted. `hidden` (SLOT_NONE: none) is passed by as if it were not
+ * there. */
+void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, uint32_t hidden);
 static inline uint32_t pool_slot(uint64_t key) {
     return (uint32_t)key & ~SLOT_CHECKED;
 }
@@ -335,6 +336,8 @@ double exact_distance(const vd_hnsw *h, const float *query, double query_norm2, 
  * protect(h, centre, slot) links always stay (centre SLOT_NONE: none are protected). */
 uint32_t prune_select(const vd_hnsw *h, scratch *s, uint32_t centre, const candidate *sorted, uint32_t count,
                       uint32_t capacity, uint32_t *kept);
+/* Adds the nearest candidates that were not kept until `least` are. Returns the new number. */
+uint32_t prune_fill(const candidate *sorted, uint32_t count, uint32_t least, uint32_t *kept, uint32_t n);
 /* Adds `to` to the list of `from` on a level, pruning when it is full. Takes and gives the lock of `from`. `forced`: the link
  * is one of the tree's and must stay. */
 void link_add(const vd_hnsw *h, scratch *s, uint32_t from, uint32_t to, float distance, uint32_t level);
@@ -357,6 +360,11 @@ static inline bool tree_link(const vd_hnsw *h, uint32_t a, uint32_t b) {
 /* ---- delete.c ---- */
 /* The slots in work.dead[0..count) have just become DEAD and left the id map: repairs the graph around them. */
 void bury(vd_hnsw *h, size_t count, const vd_executor *executor);
+
+/* ---- search.c ---- */
+/* vd_hnsw_search with one node left out of the answer and of every path (calibration); guard held. */
+vd_status search_without(const vd_hnsw *h, const float *query, const vd_hnsw_search_options *options, uint32_t hidden,
+                         vd_hit *hits, size_t *count, vd_search_info *info, vd_error *err);
 
 /* ---- index.c ---- */
 vd_status reserve_locked(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *err);

@@ -130,11 +130,8 @@ void vd_hnsw_free(vd_hnsw *h) {
 }
 
 vd_status vd_hnsw_validate(const vd_hnsw *h, const float *vector, vd_error *err) {
-    double norm2 = 0.0;
     uint32_t dimension = h->options.dimension;
-    for (uint32_t i = 0; i < dimension; i++) {
-        norm2 += (double)vector[i] * (double)vector[i];
-    }
+    double norm2 = h->kernels->exact_dot(vector, vector, dimension); /* not finite when any element is not */
     if (!isfinite(norm2)) {
         for (uint32_t i = 0; i < dimension; i++) {
             if (!isfinite(vector[i])) {

@@ -56,7 +56,7 @@ void graph_insert(vd_hnsw *h, scratch *s, uint32_t slot) {
     walk_descend(h, s, top, &nearest);
     uint32_t count = 0;
     for (uint32_t l = top + 1; l-- > 0;) {
-        walk_level(h, s, nearest, l, h->options.ef_construction);
+        walk_level(h, s, nearest, l, h->options.ef_construction, SLOT_NONE);
         nearest = (candidate){pool_distance(s->pool[0]), pool_slot(s->pool[0])};
         count = pool_candidates(h, s, slot, s->candidates);
         uint32_t kept[2 * VD_M_MAX];

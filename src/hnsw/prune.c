@@ -70,6 +70,19 @@ uint32_t prune_select(const vd_hnsw *h, scratch *s, uint32_t centre, const candi
     return n;
 }
 
+uint32_t prune_fill(const candidate *sorted, uint32_t count, uint32_t least, uint32_t *kept, uint32_t n) {
+    for (uint32_t i = 0; i < count && n < least; i++) {
+        bool there = false;
+        for (uint32_t j = 0; j < n && !there; j++) {
+            there = kept[j] == sorted[i].slot;
+        }
+        if (!there) {
+            kept[n++] = sorted[i].slot;
+        }
+    }
+    return n;
+}
+
 void links_store(_Atomic uint32_t *list, const uint32_t *slots, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
         atomic_store_explicit(&list[1 + i], slots[i], memory_order_release);

@@ -88,14 +88,15 @@ static void scan(top *t, const float *query, double norm2, scratch *s) {
     }
 }
 
-static void walk(top *t, const float *query, double norm2, scratch *s, uint32_t k, uint32_t ef, bool *dead) {
+static void walk(top *t, const float *query, double norm2, scratch *s, uint32_t k, uint32_t ef, uint32_t hidden,
+                 bool *dead) {
     const vd_hnsw *h = t->h;
     candidate nearest;
     query_from_vector(h, s, query);
     if (!walk_descend(h, s, 0, &nearest)) {
         return;
     }
-    walk_level(h, s, nearest, 0, ef);
+    walk_level(h, s, nearest, 0, ef, hidden);
     uint32_t extra = k / 2 > RERANK_EXTRA ? k / 2 : RERANK_EXTRA;
     uint32_t wanted = k + extra, counted = 0;
     for (uint32_t i = 0; i < s->pool_size && i < wanted;
@@ -128,6 +129,11 @@ static void drop_repeated_ids(top *t) {
 
 vd_status vd_hnsw_search(const vd_hnsw *index, const float *query, const vd_hnsw_search_options *options, vd_hit *hits,
                          size_t *count, vd_search_info *info, vd_error *err) {
+    return search_without(index, query, options, SLOT_NONE, hits, count, info, err);
+}
+
+vd_status search_without(const vd_hnsw *index, const float *query, const vd_hnsw_search_options *options,
+                         uint32_t hidden, vd_hit *hits, size_t *count, vd_search_info *info, vd_error *err) {
     vd_hnsw *h = (vd_hnsw *)index;
     vd_status status = vd_hnsw_validate(h, query, err);
     if (status) {
@@ -163,9 +169,9 @@ vd_status vd_hnsw_search(const vd_hnsw *index, const float *query, const vd_hnsw
         if (exact) {
             scan(&t, query, norm2, s);
         } else {
-            walk(&t, query, norm2, s, k, window, &dead);
+            walk(&t, query, norm2, s, k, window, hidden, &dead);
             uint32_t same = vector_map_find(h, query);
-            if (same != SLOT_NONE) {
+            if (same != SLOT_NONE && same != hidden) {
                 emit(&t, query, norm2, same, &dead);
             }
         }

@@ -213,11 +213,14 @@ static void take_in(const vd_hnsw *h, scratch *s, const uint32_t *slots, uint32_
     }
 }
 
-void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef) {
+void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, uint32_t hidden) {
     uint32_t *batch = s->ids_a, *next_batch = s->ids_b;
     uint32_t batch_count = 0;
     scratch_begin(s);
     s->pool_limit = ef;
+    if (hidden != SLOT_NONE) {
+        mark_visited(s, hidden);
+    }
     mark_visited(s, start.slot);
     pool_insert(s, key_make(start.distance, start.slot));
     uint32_t popped = pool_pop(s);
