@@ -27,7 +27,8 @@
 #define VD_ITEMS_MAX               4294967294u /* slots are 32 bits wide and one value means "none" */
 #define VD_RECALL_TARGET_DEFAULT   0.95
 #define VD_RECALL_AIM_MARGIN                                                                                           \
-    0.025 /* calibration aims this much above the target: real queries lie further out (measured: 0.014 to 0.022 lower) */
+    0.03 /* calibration aims this much above the target: real queries lie further out (measured: up to 0.024 lower) */
+0.025 /* calibration aims this much above the target: real queries lie further out (measured: 0.014 to 0.022 lower) */
 
 /* ---- an item ---- */
 #define VD_ID_MIN_BYTES       1
