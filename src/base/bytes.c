@@ -126,6 +126,22 @@ bool utf8_valid(const void *data, size_t size) {
     return true;
 }
 
+void utf8_clean(char *text) {
+    size_t left = strlen(text);
+    while (left) {
+        size_t size = 1;
+        while (size <= 4 && size <= left && !utf8_valid(text, size)) {
+            size++;
+        }
+        if (size > 4 || size > left) {
+            *text = '?';
+            size = 1;
+        }
+        text += size;
+        left -= size;
+    }
+}
+
 /* ---- CRC-32C ---- */
 
 static uint32_t crc_byte(uint32_t crc, uint8_t byte) {

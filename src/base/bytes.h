@@ -73,6 +73,9 @@ static inline void set_u32le(uint8_t *p, uint32_t v) {
 
 /* true when the bytes are well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF). */
 bool utf8_valid(const void *data, size_t size);
+/* Replaces each byte of a C string that is not part of well-formed UTF-8 by '?': a quoted, cut-off text becomes one that every
+ * reader takes. */
+void utf8_clean(char *text);
 
 /* CRC-32C (Castagnoli, RFC 3720 appendix B.4) of `data`, continuing from `crc` (0 at the start). */
 uint32_t crc32c(uint32_t crc, const void *data, size_t size);

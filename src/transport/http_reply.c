@@ -83,6 +83,7 @@ void http_reply_error(http_request *r) {
         log_event(LOG_ERROR, "request failed", "door=http op=%s error=%s", r->match.op ? r->match.op->name : "-", text);
         text = "internal";
     }
+    utf8_clean(r->err.text);
     buffer *out = &r->scratch->out;
     buffer_clear(out);
     if (r->head.accepts_problem) {

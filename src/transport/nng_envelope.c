@@ -178,7 +178,10 @@ static ProtobufCBinaryData text_of(const char *text) {
 }
 
 nng_msg *nng_envelope_error(vd_status status, const vd_error *err) {
-    const char *text = err->text[0] ? err->text : vd_status_text(status);
+    vd_error clean = *err; /* a text may quote what was sent; other languages refuse a string that is not UTF-8 */
+    utf8_clean(clean.text);
+    utf8_clean(clean.field);
+    const char *text = clean.text[0] ? clean.text : vd_status_text(status);
     Vectord__V1__RpcResponse response = VECTORD__V1__RPC_RESPONSE__INIT;
     Vectord__V1__FieldViolation violation = VECTORD__V1__FIELD_VIOLATION__INIT;
     Vectord__V1__FieldViolation *violations[] = {&violation};
@@ -187,8 +190,8 @@ nng_msg *nng_envelope_error(vd_status status, const vd_error *err) {
     char seconds[16];
     response.code = (uint32_t)vd_status_rpc(status);
     response.message = text_of(text);
-    if (err->field[0]) {
-        violation.field = text_of(err->field);
+    if (clean.field[0]) {
+        violation.field = text_of(clean.field);
         violation.description = text_of(text);
         response.violations = violations;
         response.n_violations = 1;

@@ -122,6 +122,24 @@ static void utf8_known_answers(void **state) {
     }
     assert_true(utf8_valid("a\0b", 3));
     assert_true(utf8_valid(NULL, 0));
+
+    static const char *const cut[][2] = {{"", ""},
+                                         {"plain", "plain"},
+                                         {"\xC3\xA9", "\xC3\xA9"},
+                                         {"a\xC3", "a?"},
+                                         {"\xE6\xBC", "??"},
+                                         {"\xF0\x9F\x98", "???"},
+                                         {"\xFF"
+                                          "b",
+                                          "?b"},
+                                         {"\xED\xA0\x80", "???"},
+                                         {"\xC3\xA9\xC0\x80z", "\xC3\xA9??z"}};
+    for (size_t i = 0; i < sizeof cut / sizeof cut[0]; i++) {
+        char text[16];
+        snprintf(text, sizeof text, "%s", cut[i][0]);
+        utf8_clean(text);
+        assert_string_equal(text, cut[i][1]);
+    }
 }
 
 static void hexadecimal(void **state) {
