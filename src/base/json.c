@@ -200,35 +200,13 @@ static bool check_utf8(json_reader *r, const uint8_t **at) {
     return true;
 }
 
-/* 0x80 in every byte of `word` that is a quote, a backslash, a control character or not ASCII (a byte above such a one may be
- * marked too: the first mark is what counts, and it is exact in little-endian order). */
-static inline uint64_t special_bytes(uint64_t word) {
-    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
-    uint64_t quote = word ^ (ones * '"'), slash = word ^ (ones * '\\');
-    return ((word - ones * 0x20) | (quote - ones) | (slash - ones) | word) & high;
-}
-
 /* Checks the string at r->at (its quote) and moves past it; [*first, *last) is what stands between the quotes. */
 static bool scan_string(json_reader *r, bool nul_allowed, const uint8_t **first, const uint8_t **last, bool *escaped) {
     const uint8_t *p = r->at + 1;
     *first = p;
     *escaped = false;
     for (;;) {
-        while (r->end - p >= 8) {
-            uint64_t word;
-            memcpy(&word, p, sizeof word);
-            uint64_t marks = special_bytes(word);
-            if (marks) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-                p += __builtin_ctzll(marks) / 8;
-#endif
-                break;
-            }
-            p += 8;
-        }
-        while (p < r->end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') {
-            p++; /* the last bytes of the input, or what a big-endian word could not place */
-        }
+        p = json_plain(p, r->end);
         if (p == r->end) {
             return fault_here(r, p, "unexpected end");
         }

@@ -41,6 +41,35 @@ static inline void json_space(json_reader *r) {
     r->at = p;
 }
 
+/* 0x80 in every byte of `word` that is a quote, a backslash, a control character or not ASCII (a byte above such a one may be
+ * marked too: the first mark is what counts, and it is exact in little-endian order). */
+static inline uint64_t json_special_bytes(uint64_t word) {
+    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    uint64_t quote = word ^ (ones * '"'), slash = word ^ (ones * '\\');
+    return ((word - ones * 0x20) | (quote - ones) | (slash - ones) | word) & high;
+}
+
+/* The first byte of [p, end) that a string cannot hold as it is or that is not ASCII; `end` when there is none. */
+static inline const uint8_t *json_plain(const uint8_t *p, const uint8_t *end) {
+    while (end - p >= 8) {
+        uint64_t word;
+        memcpy(&word, p, sizeof word);
+        uint64_t marks = json_special_bytes(word);
+        if (marks) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+            return p + __builtin_ctzll(marks) / 8;
+#else
+            break;
+#endif
+        }
+        p += 8;
+    }
+    while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') {
+        p++;
+    }
+    return p;
+}
+
 /* Checks the number at r->at (which is '-' or a digit) and moves past it. */
 bool json_skip_number(json_reader *r);
 

@@ -21,14 +21,11 @@ static size_t sequence_at(const uint8_t *p, const uint8_t *end) {
 
 void json_put_string(buffer *b, const void *data, size_t size) {
     static const char hex[] = "0123456789abcdef";
-    const uint8_t *p = data, *end = p + size, *run = p;
+    const uint8_t *p = size ? data : (const uint8_t *)"";
+    const uint8_t *end = p + size, *run = p;
     buffer_put_u8(b, '"');
-    while (p < end) {
+    while ((p = json_plain(p, end)) < end) {
         uint8_t c = *p;
-        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
-            p++;
-            continue;
-        }
         if (c >= 0x80) {
             size_t good = sequence_at(p, end);
             if (good) {

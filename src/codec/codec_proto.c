@@ -384,7 +384,7 @@ vd_status codec_proto_decode(const ProtobufCMessageDescriptor *descriptor, bytes
 
 void codec_proto_encode(const ProtobufCMessage *message, buffer *out) {
     size_t size = protobuf_c_message_get_packed_size(message);
-    if (buffer_reserve(out, size)) {
+    if (size && buffer_reserve(out, size)) {
         out->size += protobuf_c_message_pack(message, out->data + out->size);
     }
 }

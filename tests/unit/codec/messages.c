@@ -1,7 +1,8 @@
 /* messages.c - see messages.h */
-#include "unit/codec/messages.h"
+#include "messages.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <vectord/v1/vectord.pb-c.h>
 
@@ -113,6 +114,42 @@ ProtobufCMessage *messages_make(const ProtobufCMessageDescriptor *descriptor, ar
         }
     }
     return message;
+}
+
+void messages_drop_unknown(ProtobufCMessage *message) {
+    ProtobufCMessageUnknownField *fields = message->unknown_fields;
+    for (unsigned i = 0; i < message->n_unknown_fields; i++) {
+        free(fields[i].data);
+    }
+    free(fields);
+    message->unknown_fields = NULL;
+    message->n_unknown_fields = 0;
+    for (unsigned i = 0; i < message->descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &message->descriptor->fields[i];
+        void *at = codec_at(message, field->offset);
+        if (field->type != PROTOBUF_C_TYPE_MESSAGE) {
+            continue;
+        }
+        if (!codec_is_repeated(field)) {
+            if (*(ProtobufCMessage **)at) {
+                messages_drop_unknown(*(ProtobufCMessage **)at);
+            }
+            continue;
+        }
+        for (size_t k = 0; k < *codec_count(message, field); k++) {
+            messages_drop_unknown((*(ProtobufCMessage ***)at)[k]);
+        }
+    }
+}
+
+bool messages_may_merge(const ProtobufCMessageDescriptor *descriptor) {
+    for (unsigned i = 0; i < descriptor->n_fields; i++) {
+        const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
+        if (field->type == PROTOBUF_C_TYPE_MESSAGE && !codec_is_repeated(field)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void *fail_alloc(void *context, size_t size) {
