@@ -4,7 +4,7 @@
 #   scripts/check.sh [--quick] [--fuzz-seconds N] [--rounds N]
 #     --quick            the release build and its tests only
 #     --fuzz-seconds N   for each fuzz target (20)
-#     --rounds N         runs the release suite N times (1); the kill -9 tests make N times as many kills
+#     --rounds N         runs the release suite N times (1), so N times as many kills and random seeds
 #
 # In order: packages, release build (gcc, warnings are errors) and all tests, the same under ASan + UBSan, under TSan, a clang
 # build with the fuzz targets, the steps of the Dockerfile. A step that fails does not stop those after it.
@@ -22,7 +22,6 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-export VECTORD_TEST_ROUNDS=$rounds
 
 jobs=$(nproc)
 began=$SECONDS

@@ -87,15 +87,18 @@ for _ in $(seq 1200); do
   kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; server=; exit 1; }
   sleep 0.05
 done
-cat "$work/log"
+grep -E ' (warn|error) ' "$work/log" || true
+echo "Ready. $(sed -n 's/.* ready indexes=\([0-9]*\) items=\([0-9]*\).*/Indexes: \1, items: \2./p' "$work/log")"
 
-ctl=$(find "$build" -type f -name vectorctl -perm -u+x | head -n 1)
+ctl=$build/bin/vectorctl
 export VECTORD_URL=$rpc
 
 # ---- load ----
 say "4. The sample: 5,000 popular Python packages, as vectors"
-if "$ctl" index get "$index" >/dev/null 2>&1; then
-  echo "The index \"$index\" is in $data_dir already; nothing to load."
+wanted=$(wc -l <"$sample/items.jsonl")
+length=$("$ctl" index get "$index" --json 2>/dev/null | sed -n 's/.*"length":\([0-9]*\).*/\1/p')
+if [ "${length:-0}" -ge "$wanted" ]; then
+  echo "The index \"$index\" with $length items is in $data_dir already; nothing to load."
 else
   shown "vectorctl load $index --create --npy $sample/base.npy --jsonl $sample/items.jsonl"
   "$ctl" load "$index" --create --npy "$sample/base.npy" --jsonl "$sample/items.jsonl"
@@ -114,12 +117,14 @@ done
 
 say "6. The first search again, with curl"
 shown "curl -s http://$http/vectors/index/$index/search --data-binary @$sample/semver.json"
-curl -sS --fail-with-body "http://$http/vectors/index/$index/search" --data-binary "@$sample/semver.json" | cut -c 1-400
+curl -sS --fail-with-body "http://$http/vectors/index/$index/search" --data-binary "@$sample/semver.json" >"$work/answer"
+printf '%s ...\n' "$(cut -c 1-330 "$work/answer")"
 
 say "vectord is serving"
 sed 's/[][{}"]//g; s/pid:[0-9]*,//; s/,rpc:/\n  RPC   /; s/http:/  HTTP  /; s/,/ and /g' "$work/ports.json"
 if [ "$once" = yes ]; then
   echo
+  echo "Stopping it again (--once). Without --once it goes on serving."
   exit 0
 fi
 echo

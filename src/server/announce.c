@@ -47,17 +47,21 @@ void announce_started(const announce_doors *doors, const char *version, const ch
         print_banner(doors, version, data_dir);
         return;
     }
-    buffer http, rpc;
-    buffer_init(&http, 0);
-    buffer_init(&rpc, 0);
-    put_addresses(&http, doors, false);
-    put_addresses(&rpc, doors, true);
-    if (!http.failed && !rpc.failed) {
-        log_event(LOG_INFO, "listening", "version=%s http=[%.*s] rpc=[%.*s] data_dir=%s", version, (int)http.size,
-                  (const char *)http.data, (int)rpc.size, (const char *)rpc.data, data_dir[0] ? data_dir : "none");
+    buffer text;
+    buffer_init(&text, 0);
+    buffer_put_str(&text, "http=");
+    for (size_t i = 0; i < doors->http_count; i++) {
+        buffer_printf(&text, "%s%s", i ? "," : "", doors->http[i]);
     }
-    buffer_fini(&rpc);
-    buffer_fini(&http);
+    buffer_put_str(&text, " rpc=");
+    for (size_t i = 0; i < doors->rpc_count; i++) {
+        buffer_printf(&text, "%s%s", i ? "," : "", doors->rpc[i]);
+    }
+    if (!text.failed) {
+        log_event(LOG_INFO, "serving", "version=%s %.*s data_dir=%s", version, (int)text.size, (const char *)text.data,
+                  data_dir[0] ? data_dir : "none");
+    }
+    buffer_fini(&text);
 }
 
 vd_status announce_write_port_file(const char *path, const announce_doors *doors, vd_error *err) {
