@@ -24,7 +24,7 @@
 #define VD_EF_SEARCH_MIN           1
 #define VD_EF_SEARCH_MAX           4096
 #define VD_LEVELS_MAX              16          /* a count: arrays are [VD_LEVELS_MAX], loops use < */
-#define VD_ITEMS_MAX               4294967294u /* slots are 32 bits wide and one value means "none" */
+#define VD_ITEMS_MAX               2147483646u /* slots have 31 bits: the 32nd is a flag in search */
 #define VD_RECALL_TARGET_DEFAULT   0.95
 /* Calibration aims this much above the target: real queries lie further out than stored vectors (measured: up to 0.024 lower). */
 #define VD_RECALL_AIM_MARGIN 0.03
