@@ -29,20 +29,17 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "store/dir_names.h"
 #include "store/objstore.h"
 
 #define FOLDER_MODE 0750
 #define FILE_MODE   0640
 
-#define KEY_PREFIX     "_vectors/"
-#define JOURNAL_PREFIX "_vectors/.journal/"
-#define FRAME_SUFFIX   ".lhv1"
-#define ASIDE_MARK     ".aside-"
-#define TEMP_PREFIX    ".put-"
-#define TEMP_DIGITS    16u
+#define FRAME_SUFFIX ".lhv1"
+#define ASIDE_MARK   ".aside-"
+#define TEMP_PREFIX  ".put-"
+#define TEMP_DIGITS  16u
 
-/* NAME_MAX is 255 and ".aside-<n>" may have to be added. */
-#define FILE_NAME_MAX_BYTES 240u
 /* ".aside-1" ... : more damaged copies of one object than anybody looks at */
 #define ASIDE_MAX 1000u
 /* A frame of many GB must not become one sync at the end: it would stall every journal on the same disk. */
@@ -57,17 +54,10 @@ typedef struct dir_store {
     pthread_mutex_t rename_lock;
 } dir_store;
 
-/* Where a key lives. */
-typedef struct location {
-    char path[PATH_MAX];
-    char folder[PATH_MAX]; /* of the file */
-    bool journal;
-} location;
-
 struct objstore_put {
     dir_store *store;
     char *key;
-    location at;
+    dir_location at;
     char temporary[PATH_MAX];
     int fd;
     bool if_absent;
@@ -114,115 +104,6 @@ static vd_status fail_errno(vd_error *err, int error, const char *what, const ch
     char reason[128];
     const char *text = strerror_r(error, reason, sizeof reason);
     return vd_fail(err, status_of_errno(error), NULL, "%s %s: %s", what, key, text);
-}
-
-/* ---- keys and file names ---- */
-
-static bool is_hex(const char *text, size_t size) {
-    for (size_t i = 0; i < size; i++) {
-        if (!((text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f'))) {
-            return false;
-        }
-    }
-    return size > 0;
-}
-
-/* false when it does not fit `capacity` (with the NUL). */
-static bool encode_name(const char *name, size_t size, char *out, size_t capacity) {
-    static const char digits[] = "0123456789ABCDEF";
-    size_t at = 0;
-    for (size_t i = 0; i < size; i++) {
-        unsigned char c = (unsigned char)name[i];
-        bool escape = c == '/' || c == '%' || c < 0x20 || c == 0x7F || (c == '.' && i == 0);
-        if (at + (escape ? 3 : 1) >= capacity) {
-            return false;
-        }
-        if (escape) {
-            out[at++] = '%';
-            out[at++] = digits[c >> 4];
-            out[at++] = digits[c & 15];
-        } else {
-            out[at++] = (char)c;
-        }
-    }
-    out[at] = '\0';
-    return true;
-}
-
-static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* Only what encode_name would have written: any other file is not ours. */
-static bool decode_name(const char *file, char *out, size_t capacity) {
-    size_t at = 0;
-    for (const char *p = file; *p; p++) {
-        char c = *p;
-        if (c == '%') {
-            int high = hex_digit(p[1]), low = high < 0 ? -1 : hex_digit(p[2]);
-            if (low < 0 || (high == 0 && low == 0)) {
-                return false;
-            }
-            c = (char)(high << 4 | low);
-            p += 2;
-        }
-        if (at + 1 >= capacity) {
-            return false;
-        }
-        out[at++] = c;
-    }
-    out[at] = '\0';
-    char again[NAME_MAX + 1];
-    return encode_name(out, at, again, sizeof again) && strcmp(again, file) == 0;
-}
-
-static bool ends_with(const char *text, const char *suffix) {
-    size_t size = strlen(text), tail = strlen(suffix);
-    return size > tail && strcmp(text + size - tail, suffix) == 0;
-}
-
-static vd_status join(char *out, vd_error *err, const char *folder, const char *name) {
-    int size = snprintf(out, PATH_MAX, "%s/%s", folder, name);
-    if (size < 0 || size >= PATH_MAX) {
-        return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "path %.200s/... is longer than the system allows", folder);
-    }
-    return VD_OK;
-}
-
-static vd_status locate(const dir_store *s, const char *key, location *out, vd_error *err) {
-    char folder[PATH_MAX];
-    char name[FILE_NAME_MAX_BYTES + 1];
-    vd_status status;
-    if (strncmp(key, JOURNAL_PREFIX, strlen(JOURNAL_PREFIX)) == 0) {
-        const char *epoch = key + strlen(JOURNAL_PREFIX);
-        const char *slash = strchr(epoch, '/');
-        size_t epoch_size = slash ? (size_t)(slash - epoch) : 0;
-        if (!slash || epoch_size > 64 || !is_hex(epoch, epoch_size) || strlen(slash + 1) > 64 ||
-            !is_hex(slash + 1, strlen(slash + 1))) {
-            return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "%.200s is not the key of a journal segment", key);
-        }
-        char epoch_folder[sizeof ".journal/" + 64];
-        snprintf(epoch_folder, sizeof epoch_folder, ".journal/%.*s", (int)epoch_size, epoch);
-        snprintf(name, sizeof name, "%s", slash + 1);
-        status = join(folder, err, s->root, KEY_PREFIX);
-        folder[strlen(folder) - 1] = '\0'; /* KEY_PREFIX ends in "/" */
-        if (status == VD_OK) {
-            status = join(out->folder, err, folder, epoch_folder);
-        }
-        out->journal = true;
-    } else {
-        const char *rest = key + strlen(KEY_PREFIX);
-        if (strncmp(key, KEY_PREFIX, strlen(KEY_PREFIX)) != 0 || *rest == '\0') {
-            return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "key %.200s does not begin with " KEY_PREFIX, key);
-        }
-        if (!encode_name(rest, strlen(rest), name, sizeof name)) {
-            return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "%.200s is too long for a file name once it is encoded",
-                           key);
-        }
-        status = join(out->folder, err, s->root, "_vectors");
-        out->journal = false;
-    }
-    return status == VD_OK ? join(out->path, err, out->folder, name) : status;
 }
 
 /* ---- small steps ---- */
@@ -321,7 +202,7 @@ static int list_names(const dir_store *s, const char *path, bool folders, name_l
 static bool is_temporary(const char *name) {
     size_t prefix = strlen(TEMP_PREFIX);
     return strncmp(name, TEMP_PREFIX, prefix) == 0 && strlen(name) == prefix + TEMP_DIGITS &&
-           is_hex(name + prefix, TEMP_DIGITS);
+           dir_is_hex(name + prefix, TEMP_DIGITS);
 }
 
 /* Removes what crashed puts have left. A failure is no reason not to start: the next open tries again. */
@@ -330,7 +211,7 @@ static void sweep(const dir_store *s, const char *folder) {
     if (list_names(s, folder, false, &files) == 0) {
         for (size_t i = 0; i < files.count; i++) {
             char path[PATH_MAX];
-            if (is_temporary(files.names[i]) && join(path, NULL, folder, files.names[i]) == VD_OK) {
+            if (is_temporary(files.names[i]) && dir_join(path, NULL, folder, files.names[i]) == VD_OK) {
                 (void)s->io->unlink(s->io->context, path);
             }
         }
@@ -349,8 +230,8 @@ static void release_blob(objstore_blob *blob) {
 
 static vd_status dir_get(objstore *face, const char *key, objstore_blob *out, vd_error *err) {
     dir_store *s = (dir_store *)face;
-    location at;
-    vd_status status = locate(s, key, &at, err);
+    dir_location at;
+    vd_status status = dir_locate(s->root, key, &at, err);
     if (status != VD_OK) {
         return status;
     }
@@ -382,7 +263,7 @@ static vd_status visit_file(const dir_store *s, const char *folder, const char *
         return VD_OK;
     }
     char path[PATH_MAX];
-    vd_status status = join(path, err, folder, file);
+    vd_status status = dir_join(path, err, folder, file);
     if (status != VD_OK) {
         return status;
     }
@@ -399,10 +280,15 @@ static vd_status visit_file(const dir_store *s, const char *folder, const char *
     return error ? fail_errno(err, error, "list", key) : visit(arg, key, size);
 }
 
+static bool ends_with(const char *text, const char *suffix) {
+    size_t size = strlen(text), tail = strlen(suffix);
+    return size > tail && strcmp(text + size - tail, suffix) == 0;
+}
+
 static vd_status list_frames(const dir_store *s, const char *prefix,
                              vd_status (*visit)(void *arg, const char *key, uint64_t size), void *arg, vd_error *err) {
     char folder[PATH_MAX];
-    vd_status status = join(folder, err, s->root, "_vectors");
+    vd_status status = dir_join(folder, err, s->root, "_vectors");
     if (status != VD_OK) {
         return status;
     }
@@ -414,7 +300,7 @@ static vd_status list_frames(const dir_store *s, const char *prefix,
     for (size_t i = 0; status == VD_OK && i < files.count; i++) {
         char key[sizeof KEY_PREFIX + NAME_MAX] = KEY_PREFIX;
         if (ends_with(files.names[i], FRAME_SUFFIX) &&
-            decode_name(files.names[i], key + strlen(KEY_PREFIX), sizeof key - strlen(KEY_PREFIX))) {
+            dir_decode_name(files.names[i], key + strlen(KEY_PREFIX), sizeof key - strlen(KEY_PREFIX))) {
             status = visit_file(s, folder, files.names[i], key, prefix, visit, arg, err);
         }
     }
@@ -425,7 +311,7 @@ static vd_status list_frames(const dir_store *s, const char *prefix,
 static vd_status list_epoch(const dir_store *s, const char *journal, const char *epoch, const char *prefix,
                             vd_status (*visit)(void *arg, const char *key, uint64_t size), void *arg, vd_error *err) {
     char folder[PATH_MAX];
-    vd_status status = join(folder, err, journal, epoch);
+    vd_status status = dir_join(folder, err, journal, epoch);
     if (status != VD_OK) {
         return status;
     }
@@ -435,9 +321,9 @@ static vd_status list_epoch(const dir_store *s, const char *journal, const char 
         status = fail_errno(err, error, "list", JOURNAL_PREFIX);
     }
     for (size_t i = 0; status == VD_OK && i < files.count; i++) {
-        char key[sizeof JOURNAL_PREFIX + 2 * 64 + 1];
+        char key[sizeof JOURNAL_PREFIX + 2 * KEY_HEX_MAX + 1];
         size_t size = strlen(files.names[i]);
-        if (size <= 64 && is_hex(files.names[i], size)) {
+        if (size <= KEY_HEX_MAX && dir_is_hex(files.names[i], size)) {
             snprintf(key, sizeof key, JOURNAL_PREFIX "%s/%s", epoch, files.names[i]);
             status = visit_file(s, folder, files.names[i], key, prefix, visit, arg, err);
         }
@@ -450,7 +336,7 @@ static vd_status list_journals(const dir_store *s, const char *prefix,
                                vd_status (*visit)(void *arg, const char *key, uint64_t size), void *arg,
                                vd_error *err) {
     char journal[PATH_MAX];
-    vd_status status = join(journal, err, s->root, "_vectors/.journal");
+    vd_status status = dir_join(journal, err, s->root, "_vectors/.journal");
     if (status != VD_OK) {
         return status;
     }
@@ -461,7 +347,7 @@ static vd_status list_journals(const dir_store *s, const char *prefix,
     }
     for (size_t i = 0; status == VD_OK && i < epochs.count; i++) {
         size_t size = strlen(epochs.names[i]);
-        if (size <= 64 && is_hex(epochs.names[i], size)) {
+        if (size <= KEY_HEX_MAX && dir_is_hex(epochs.names[i], size)) {
             status = list_epoch(s, journal, epochs.names[i], prefix, visit, arg, err);
         }
     }
@@ -507,7 +393,7 @@ static vd_status dir_put_begin(objstore *face, const char *key, bool if_absent, 
     put->store = s;
     put->key = copy;
     put->if_absent = if_absent;
-    vd_status status = locate(s, key, &put->at, err);
+    vd_status status = dir_locate(s->root, key, &put->at, err);
     if (status == VD_OK && put->at.journal) {
         int error = make_folders(s, put->at.folder);
         if (error) {
@@ -518,7 +404,7 @@ static vd_status dir_put_begin(objstore *face, const char *key, bool if_absent, 
         char name[sizeof TEMP_PREFIX + TEMP_DIGITS];
         snprintf(name, sizeof name, TEMP_PREFIX "%016llx",
                  (unsigned long long)atomic_fetch_add_explicit(&s->next_temporary, 1, memory_order_relaxed));
-        status = join(put->temporary, err, put->at.folder, name);
+        status = dir_join(put->temporary, err, put->at.folder, name);
         if (status != VD_OK) {
             break;
         }
@@ -629,7 +515,7 @@ static vd_status dir_put_commit(objstore_put *put, vd_error *err) {
 /* ---- removing ---- */
 
 /* The folder of an epoch goes with its last segment; anything else in it keeps it. */
-static int remove_epoch_folder(const dir_store *s, const location *at) {
+static int remove_epoch_folder(const dir_store *s, const dir_location *at) {
     int error = s->io->rmdir(s->io->context, at->folder);
     if (error == ENOTEMPTY || error == EEXIST || error == ENOENT) {
         return 0;
@@ -638,13 +524,13 @@ static int remove_epoch_folder(const dir_store *s, const location *at) {
         return error;
     }
     char journal[PATH_MAX];
-    return join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? sync_folder(s, journal) : ENAMETOOLONG;
+    return dir_join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? sync_folder(s, journal) : ENAMETOOLONG;
 }
 
 static vd_status dir_remove(objstore *face, const char *key, vd_error *err) {
     const dir_store *s = (const dir_store *)face;
-    location at;
-    vd_status status = locate(s, key, &at, err);
+    dir_location at;
+    vd_status status = dir_locate(s->root, key, &at, err);
     if (status != VD_OK) {
         return status;
     }
@@ -665,8 +551,8 @@ static vd_status dir_remove(objstore *face, const char *key, vd_error *err) {
 
 static vd_status dir_set_aside(objstore *face, const char *key, vd_error *err) {
     dir_store *s = (dir_store *)face;
-    location at;
-    vd_status status = locate(s, key, &at, err);
+    dir_location at;
+    vd_status status = dir_locate(s->root, key, &at, err);
     if (status != VD_OK) {
         return status;
     }
@@ -709,7 +595,7 @@ static vd_status still_broken(const objstore_log *log, vd_error *err) {
 }
 
 /* The segment's file in its epoch folder, both durable. */
-static int create_segment(dir_store *s, const location *at, int *fd) {
+static int create_segment(dir_store *s, const dir_location *at, int *fd) {
     int error = ENOENT;
     /* the folder may go between the two steps, when another thread removes the last segment in it */
     for (int tries = 0; error == ENOENT && tries < 3; tries++) {
@@ -727,7 +613,7 @@ static int create_segment(dir_store *s, const location *at, int *fd) {
     }
     if (!error && at->journal) { /* again: the epoch folder may be there from a try whose sync failed */
         char journal[PATH_MAX];
-        error = join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? sync_folder(s, journal) : ENAMETOOLONG;
+        error = dir_join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? sync_folder(s, journal) : ENAMETOOLONG;
     }
     if (error) {
         (void)s->io->close(s->io->context, *fd);
@@ -738,8 +624,8 @@ static int create_segment(dir_store *s, const location *at, int *fd) {
 
 static vd_status dir_log_create(objstore *face, const char *key, objstore_log **out, vd_error *err) {
     dir_store *s = (dir_store *)face;
-    location at;
-    vd_status status = locate(s, key, &at, err);
+    dir_location at;
+    vd_status status = dir_locate(s->root, key, &at, err);
     if (status != VD_OK) {
         return status;
     }
@@ -825,7 +711,7 @@ static const objstore_vtable dir_vtable = {
 
 static vd_status take_lock(dir_store *s, vd_error *err) {
     char path[PATH_MAX];
-    vd_status status = join(path, err, s->root, "LOCK");
+    vd_status status = dir_join(path, err, s->root, "LOCK");
     if (status != VD_OK) {
         return status;
     }
@@ -848,8 +734,8 @@ static void sweep_all(const dir_store *s, const char *vectors, const char *journ
     if (list_names(s, journal, true, &epochs) == 0) {
         for (size_t i = 0; i < epochs.count; i++) {
             char folder[PATH_MAX];
-            if (is_hex(epochs.names[i], strlen(epochs.names[i])) &&
-                join(folder, NULL, journal, epochs.names[i]) == VD_OK) {
+            if (dir_is_hex(epochs.names[i], strlen(epochs.names[i])) &&
+                dir_join(folder, NULL, journal, epochs.names[i]) == VD_OK) {
                 sweep(s, folder);
             }
         }
@@ -877,9 +763,9 @@ vd_status objstore_open_dir(const char *path, const io_table *io, objstore **out
     s->lock_fd = -1;
     pthread_mutex_init(&s->rename_lock, NULL);
     char vectors[PATH_MAX], journal[PATH_MAX];
-    vd_status status = join(vectors, err, root, "_vectors");
+    vd_status status = dir_join(vectors, err, root, "_vectors");
     if (status == VD_OK) {
-        status = join(journal, err, root, "_vectors/.journal");
+        status = dir_join(journal, err, root, "_vectors/.journal");
     }
     if (status == VD_OK) {
         int error = make_folders(s, root);
