@@ -310,7 +310,7 @@ static void test_host(void **state) {
     /* the host of an absolute target counts, whatever Host says */
     check("GET", "http://evil.example/health", "Host: localhost\r\n", NULL, 421, NULL);
     check("GET", "/metrics", "Host: evil.example\r\n", NULL, 421, NULL);
-    raw_reply r = raw_exchange(server.port, "GET /health HTTP/1.0\r\n\r\n", 24);
+    raw_reply r = raw_exchange(server.port, "GET /health HTTP/1.0\r\n\r\n", strlen("GET /health HTTP/1.0\r\n\r\n"));
     EXPECT(r, 200, NULL);
     raw_free(&r);
 }
@@ -549,10 +549,9 @@ static void test_body_limit(void **state) {
 static void test_expect(void **state) {
     (void)state;
     /* refused before a byte of the body was sent */
-    raw_reply r = raw_exchange(server.port,
-                               "POST /vectors/index/missing/add HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
-                               "Content-Length: 10\r\n\r\n",
-                               107);
+    static const char head[] = "POST /vectors/index/missing/add HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+                               "Content-Length: 10\r\n\r\n";
+    raw_reply r = raw_exchange(server.port, head, sizeof head - 1);
     EXPECT(r, 404, "not found\n");
     assert_true(r.closed);
     raw_free(&r);
