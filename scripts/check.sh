@@ -55,7 +55,7 @@ step() {
 build() { # build PRESET [cmake arguments]
   local preset=$1
   shift
-  step "configure $preset" cmake --preset "$preset" "$@" && step "build $preset" cmake --build "build/$preset" -j "$jobs"
+  step "configure $preset" cmake --preset "$preset" "$@" && step "build $preset" cmake --build "build/$preset" -j "$jobs" -- -k 0
 }
 
 # tests PRESET [ctest arguments]: runs and counts each test.
