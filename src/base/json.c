@@ -359,6 +359,11 @@ bool json_begin_array(json_reader *r) {
 }
 
 bool json_next_element(json_reader *r, bool *more) {
+    if (!r->fault && r->at < r->end && *r->at == ',' && r->at[-1] != '[') { /* nearly always, in a vector */
+        r->at++;
+        *more = true;
+        return true;
+    }
     return next(r, '[', ']', "expected ',' or ']'", more);
 }
 

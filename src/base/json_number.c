@@ -91,41 +91,35 @@ static bool is_digit(uint8_t c) {
     return c >= '0' && c <= '9';
 }
 
-/* Eight digits at p as a number; false when they are not eight digits. */
-static inline bool eight_digits(const uint8_t *p, uint32_t *out) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    uint64_t word;
-    memcpy(&word, p, sizeof word);
-    if ((((word + 0x4646464646464646u) | (word - 0x3030303030303030u)) & 0x8080808080808080u) != 0) {
-        return false;
-    }
-    word -= 0x3030303030303030u;
-    word = word * 10 + (word >> 8); /* pairs in bytes 0, 2, 4, 6 */
+/* Eight digits, the first in the lowest byte (0..9, not characters), as a number. */
+static inline uint32_t eight_digits(uint64_t digits) {
+    digits = digits * 10 + (digits >> 8); /* pairs in bytes 0, 2, 4, 6 */
     const uint64_t mask = 0x000000FF000000FFu;
-    *out = (uint32_t)(((word & mask) * (100 + ((uint64_t)1000000 << 32)) +
-                       (word >> 16 & mask) * (1 + ((uint64_t)10000 << 32))) >>
+    return (uint32_t)(((digits & mask) * (100 + ((uint64_t)1000000 << 32)) +
+                       (digits >> 16 & mask) * (1 + ((uint64_t)10000 << 32))) >>
                       32);
-    return true;
-#else
-    uint32_t value = 0;
-    for (int i = 0; i < 8; i++) {
-        if (!is_digit(p[i])) {
-            return false;
-        }
-        value = value * 10 + (uint32_t)(p[i] - '0');
-    }
-    *out = value;
-    return true;
-#endif
 }
 
-/* Appends the run of digits at p to *value (which may wrap: the caller counts digits); returns its end. */
+/* Appends the run of digits at p to *value (which may wrap: the caller counts digits); returns its end. How many digits a
+ * coordinate has cannot be predicted, so nothing branches on it but whether a word is full. */
 static inline const uint8_t *digit_run(const uint8_t *p, const uint8_t *end, uint64_t *value) {
-    uint32_t eight;
-    while (end - p >= 8 && eight_digits(p, &eight)) {
-        *value = *value * 100000000 + eight;
-        p += 8;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    static const uint32_t powers_of_ten[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+    while (end - p >= 8) {
+        uint64_t word;
+        memcpy(&word, p, sizeof word);
+        /* 0x80 in bytes that are no digits; what carries into higher bytes does not matter: the first one is exact */
+        uint64_t others = ((word + 0x4646464646464646u) | (word - 0x3030303030303030u)) & 0x8080808080808080u;
+        unsigned count = others ? (unsigned)__builtin_ctzll(others) / 8 : 8;
+        uint64_t digits = word - 0x3030303030303030u;
+        digits = count ? digits << (64 - 8 * count) : 0; /* zeros before the digits instead of what follows them */
+        *value = *value * powers_of_ten[count] + eight_digits(digits);
+        p += count;
+        if (count < 8) {
+            return p;
+        }
     }
+#endif
     while (p < end && is_digit(*p)) {
         *value = *value * 10 + (uint64_t)(*p - '0');
         p++;
@@ -168,7 +162,7 @@ static __attribute__((noinline)) void cut_digits(decimal *d, const uint8_t *firs
 }
 
 /* Reads the number at r->at into *d; r->at moves past it. */
-static inline bool scan_number(json_reader *r, decimal *d) {
+static inline __attribute__((always_inline)) bool scan_number(json_reader *r, decimal *d) {
     const uint8_t *p = r->at, *end = r->end;
     d->first = p;
     d->negative = *p == '-';
@@ -264,7 +258,8 @@ bool json_skip_number(json_reader *r) {
 
 /* Stands at a number, after white space. */
 static inline bool at_number(json_reader *r) {
-    if (!r->fault && r->at < r->end && (is_digit(*r->at) || *r->at == '-')) {
+    /* no branch between digit and sign: signs are random */
+    if (!r->fault && r->at < r->end && (is_digit(*r->at) | (*r->at == '-'))) {
         return true;
     }
     json_kind kind;
@@ -295,7 +290,7 @@ static inline uint64_t round_bits(uint64_t mantissa, bool sticky, int exponent, 
     uint64_t kept = shift == 64 ? 0 : mantissa >> shift;
     uint64_t half = (uint64_t)1 << (shift - 1);
     uint64_t rest = shift == 64 ? mantissa : mantissa & (half * 2 - 1);
-    kept += rest > half || (rest == half && (sticky || (kept & 1)));
+    kept += (rest > half) | ((rest == half) & (sticky | (kept & 1))); /* no branches: random too */
     exponent += shift;
     if (kept >> f.mantissa_bits) { /* rounded up to the next power of two */
         kept >>= 1;
@@ -435,11 +430,13 @@ bool json_read_float(json_reader *r, float *out) {
     float value;
     if (__builtin_expect(convert(&d, format_float, &bits), 1)) {
         uint32_t bits32 = (uint32_t)bits;
+        bits32 |= (uint32_t)d.negative << 31;
         memcpy(&value, &bits32, sizeof value);
     } else {
         value = slow_float(&d);
+        value = d.negative ? -value : value;
     }
-    *out = d.negative ? -value : value;
+    *out = value;
     return true;
 }
 

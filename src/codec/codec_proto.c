@@ -186,7 +186,7 @@ static bool put_packed(decoder *d, const ProtobufCFieldDescriptor *field, bytes 
                        const codec_path *here) {
     size_t width = codec_value_size(field->type);
     uint32_t wire = wire_of(field->type);
-    char *out = (char *)elements + *count * width;
+    char *out = elements ? (char *)elements + *count * width : NULL; /* NULL: nothing whole in any occurrence */
     if (wire != WIRE_VARINT) {
         if (data.size % width != 0) {
             return fault(d, data.data, "a list that ends inside a number", here);
