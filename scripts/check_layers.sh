@@ -18,10 +18,10 @@ declare -A may=(
   [server]="transport codec ops registry hnsw store base"
   [cli]="base"
   [clients]="base"
-  [bench]="base hnsw"
+  [bench]="base hnsw codec cli" # it measures them, and reads files as vectorctl does
 )
 # Folders that may use the generated messages, and vectord/client.h.
-messages="ops codec transport clients"
+messages="ops codec transport clients bench"
 client="cli bench clients"
 # Libraries and the folders that may know them; the engine knows neither files nor sockets nor the log.
 libraries() {
