@@ -152,7 +152,7 @@ static vd_status list_store(registry *r, vd_error *err) {
     if (status == VD_OUT_OF_MEMORY) {
         vd_fail(err, status, NULL, "no memory to list the store");
     }
-    if (status == VD_OK) {
+    if (status == VD_OK && l.frame_count) {
         qsort(l.frames, l.frame_count, sizeof *l.frames, largest_first);
     }
     for (size_t i = 0; i < l.frame_count; i++) {
