@@ -200,7 +200,8 @@ vd_status reserve_locked(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *er
     uint64_t slots = atomic_load_explicit(&h->slots, memory_order_relaxed);
     size_t to_retire, dead;
     if (items > VD_ITEMS_MAX || !size_mul(items, 4, &to_retire) || !size_add(to_retire, 8, &to_retire) ||
-        !size_add(h->dead_count, items, &dead)) {
+        !size_add(h->dead_count, items, &dead) ||
+        !size_add(to_retire, h->dead_count, &to_retire)) { /* a sweep retires all that has died since the last one */
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
     }
     vd_status status = planes_commit(h, slots + items, (uint64_t)h->upper_used + items + VD_LEVELS_MAX, err);
