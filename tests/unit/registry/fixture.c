@@ -1,6 +1,7 @@
 /* fixture.c - see fixture.h. */
 #include "unit/registry/fixture.h"
 
+#include <errno.h>
 #include <glob.h>
 #include <math.h>
 
@@ -54,14 +55,9 @@ int fixture_teardown(void **state) {
 }
 
 void fixture_crash_closed(fixture *f) {
-    char copy[256];
-    check_make_folder(copy);
-    char command[1200];
-    snprintf(command, sizeof command, "cp -a -- '%s/.' '%s/'", f->path, copy);
-    assert_int_equal(system(command), 0);
+    fault_io_arm(&f->io, 1, EIO, true);
     fixture_close(f);
-    check_remove_folder(f->path);
-    memcpy(f->path, copy, sizeof f->path);
+    fault_io_arm(&f->io, 0, 0, false);
 }
 
 void fixture_crash(fixture *f) {

@@ -28,10 +28,10 @@ int fixture_teardown(void **state); /* closes, removes */
 vd_status fixture_try_open(fixture *f, vd_error *err);
 void fixture_open(fixture *f); /* and waits until everything is loaded */
 void fixture_close(fixture *f);
-/* Everything that is on the disk now is what the next process finds: the registry of now goes on in its own folder until
- * its end, the fixture moves to a copy and opens that. */
+/* The process dies: from this moment no I/O call of it does anything (a write that was on its way may be there by half), and
+ * another process opens what is on the disk. */
 void fixture_crash(fixture *f);
-/* The same without opening: the caller has something to break first. The new folder is f->path. */
+/* The same without opening: the caller has something to break first. */
 void fixture_crash_closed(fixture *f);
 
 void make_index(fixture *f, const char *name, vd_metric distance);

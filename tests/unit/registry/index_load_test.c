@@ -1,7 +1,7 @@
 /*
  * index_load_test.c - what comes back after a stop, a crash, damage, and from files that others wrote.
  *
- * A crash is a copy of the folder made while the registry is in the middle of its life.
+ * A crash is the moment from which no I/O call does anything any more (fixture.h).
  */
 #include "unit/registry/fixture.h"
 
