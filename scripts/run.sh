@@ -96,7 +96,7 @@ export VECTORD_URL=$rpc
 # ---- load ----
 say "4. The sample: 5,000 popular Python packages, as vectors"
 wanted=$(wc -l <"$sample/items.jsonl")
-length=$("$ctl" index get "$index" --json 2>/dev/null | sed -n 's/.*"length":\([0-9]*\).*/\1/p')
+length=$({ "$ctl" index get "$index" --json 2>/dev/null || true; } | sed -n 's/.*"length":\([0-9]*\).*/\1/p')
 if [ "${length:-0}" -ge "$wanted" ]; then
   echo "The index \"$index\" with $length items is in $data_dir already; nothing to load."
 else
