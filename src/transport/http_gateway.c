@@ -253,7 +253,7 @@ static void wait_for_requests_locked(http_gateway *g, int64_t until_ms) {
     }
 }
 
-#define LAST_ANSWERS_MS 500 /* for the answers of jobs that ended after the drain */
+#define LAST_ANSWERS_MS 500 /* for the answers of jobs that ended with the drain */
 
 void http_gateway_stop(http_gateway *g, int64_t drain_ms) {
     if (!g) {
@@ -263,12 +263,10 @@ void http_gateway_stop(http_gateway *g, int64_t drain_ms) {
     pthread_mutex_lock(&g->mutex);
     wait_for_requests_locked(g, clock_now_ms() + drain_ms);
     g->hurry = true;
-    if (g->jobs) {
-        while (g->jobs) {
-            pthread_cond_wait(&g->idle, &g->mutex);
-        }
-        wait_for_requests_locked(g, clock_now_ms() + LAST_ANSWERS_MS);
+    while (g->jobs) {
+        pthread_cond_wait(&g->idle, &g->mutex);
     }
+    wait_for_requests_locked(g, clock_now_ms() + LAST_ANSWERS_MS);
     pthread_mutex_unlock(&g->mutex);
     for (size_t i = 0; i < g->listener_count; i++) {
         if (g->listeners[i].daemon) {
