@@ -182,7 +182,7 @@ def difference(expected, got, path="reply"):
     if isinstance(expected, bool) or isinstance(got, bool) or isinstance(expected, str):
         same = expected == got and isinstance(expected, bool) == isinstance(got, bool)
     else:
-        same = isinstance(got, (int, float)) and (expected == got or abs(expected - got) <= 1e-6)
+        same = isinstance(got, (int, float)) and (expected == got or abs(expected - got) <= 1e-6 * max(1.0, abs(expected)))
     return None if same else f"{path}: expected {_short(expected)}, got {_short(got)}"
 
 

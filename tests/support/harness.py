@@ -36,4 +36,9 @@ def main(namespace):
 
 def equal(got, wanted, what=""):
     if got != wanted:
-        raise AssertionError(f"{what + ': ' if what else ''}got {got!r}, wanted {wanted!r}")
+        raise AssertionError(f"{what + ': ' if what else ''}got {short(got)}, wanted {short(wanted)}")
+
+
+def short(value):
+    text = repr(value)
+    return text if len(text) < 500 else f"{text[:400]}... ({len(text)} characters)"
