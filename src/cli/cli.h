@@ -95,6 +95,8 @@ bool cli_number(cli *c, const cli_args *args, const char *option, uint64_t min, 
 int cli_usage(cli *c, const cli_verb *verb, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Prints an error of the client or of a reader, with a hint where there is one; returns the exit code for it. */
 int cli_report(cli *c, const vd_error *err);
+/* The same for a call about the index `name`: "not found" says what was not found. */
+int cli_report_index(cli *c, const char *name, const vd_error *err);
 /* The same for a file: no hints about servers, and "no such file" is an error of its own. */
 int cli_report_file(cli *c, const vd_error *err);
 /* A line that helps, after an error; nothing with --json. */

@@ -53,7 +53,7 @@ static int run(cli *c, const cli_args *args) {
     vd_error err;
     vd_client_index index;
     if (vd_client_get_index(c->client, args->positional[0], &index, &err) != VD_OK) {
-        return cli_report(c, &err);
+        return cli_report_index(c, args->positional[0], &err);
     }
     if (!c->json) {
         return print_text(c, &index);

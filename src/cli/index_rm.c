@@ -21,7 +21,7 @@ static int run(cli *c, const cli_args *args) {
     vd_status status = vd_client_delete_index(c->client, name, &err);
     bool missing = status == VD_NOT_FOUND && cli_value(args, "--if-exists");
     if (status != VD_OK && !missing) {
-        return cli_report(c, &err);
+        return cli_report_index(c, args->positional[0], &err);
     }
     buffer b;
     buffer_init(&b, 0);

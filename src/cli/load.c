@@ -161,7 +161,8 @@ static vd_status transfer(load *l, vd_error *err) {
         under_way = next;
     }
     vd_status status = under_way ? settle(l, under_way, err) : VD_OK;
-    if (status == VD_OK && reading != VD_OK) {
+    /* An interrupt ends a read that waits (a pipe): that is no error of the file. */
+    if (status == VD_OK && reading != VD_OK && !interrupted) {
         *err = reading_err;
         return reading;
     }
@@ -288,6 +289,9 @@ static int check_sources(cli *c, const cli_args *args, source_options *from) {
     from->npy = cli_value(args, "--npy");
     from->fvecs = cli_value(args, "--fvecs");
     from->jsonl = cli_value(args, "--jsonl");
+    if (ids && !from->npy && !from->fvecs) {
+        return cli_usage(c, args->verb, "--ids-jsonl needs the vectors: --npy FILE or --fvecs FILE");
+    }
     if (!from->npy && !from->fvecs && !from->jsonl) {
         return cli_usage(c, args->verb, "nothing to load: give --npy FILE, --fvecs FILE or --jsonl FILE");
     }
@@ -296,9 +300,6 @@ static int check_sources(cli *c, const cli_args *args, source_options *from) {
     }
     if (ids && from->jsonl) {
         return cli_usage(c, args->verb, "--jsonl and --ids-jsonl are the same thing here: give one of them");
-    }
-    if (ids && !from->npy && !from->fvecs) {
-        return cli_usage(c, args->verb, "--ids-jsonl needs the vectors: --npy FILE or --fvecs FILE");
     }
     if (ids) {
         from->jsonl = ids;
@@ -371,7 +372,7 @@ static int run(cli *c, const cli_args *args) {
         code = cli_report(c, &err);
         goto free_batches;
     }
-    /* The second Ctrl-C ends the program at once. */
+    /* The second Ctrl-C ends the program at once. No SA_RESTART: a read from a pipe must end too. */
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
     struct sigaction before;
     interrupted = 0;

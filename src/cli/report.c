@@ -104,10 +104,20 @@ int cli_report(cli *c, const vd_error *err) {
         cli_hint(c, "Is vectord running? Start it with `vectord`, or name another address with --url or VECTORD_URL.");
     } else if (err->status == VD_DEADLINE_EXCEEDED) {
         cli_hint(c, "Give it more time with --timeout SECONDS.");
-    } else if (err->status == VD_NOT_FOUND) {
+    } else if (err->status == VD_NOT_FOUND && strcmp(err->field, "id") != 0) {
         cli_hint(c, "`vectorctl index ls` shows the indexes there are.");
     }
     return cli_exit_code(err->status);
+}
+
+int cli_report_index(cli *c, const char *name, const vd_error *err) {
+    /* The original's text for every missing index is these two words; a missing item says more. */
+    if (err->status == VD_NOT_FOUND && strcmp(err->text, "not found") == 0) {
+        vd_error named;
+        vd_fail(&named, VD_NOT_FOUND, "name", "there is no index \"%s\"", name);
+        return cli_report(c, &named);
+    }
+    return cli_report(c, err);
 }
 
 int cli_report_file(cli *c, const vd_error *err) {

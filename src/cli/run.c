@@ -31,7 +31,7 @@ static void print_overview(FILE *to) {
         "A first minute, with the sample that comes with the source:\n"
         "  vectord &\n"
         "  vectorctl load packages --npy data/packages-5k/base.npy --ids-jsonl data/packages-5k/items.jsonl --create\n"
-        "  vectorctl search packages --like requests -k 5\n",
+        "  vectorctl search packages --like boto3 -k 5\n",
         to);
 }
 

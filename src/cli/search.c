@@ -256,7 +256,7 @@ static int search(cli *c, const cli_args *args, vd_client_search_request *reques
     vd_client_results *results = NULL;
     int64_t started_ns = clock_now_ns();
     if (vd_client_search(c->client, request, &results, &err) != VD_OK) {
-        return cli_report(c, &err);
+        return cli_report_index(c, request->index, &err);
     }
     double took_ms = (double)(clock_now_ns() - started_ns) / 1e6;
     code = c->json ? print_json(c, request->index, results, took_ms) : print_table(c, results);
@@ -288,7 +288,7 @@ const cli_verb cli_search = {
              "The server looks as far as it must to find 95 % of the true neighbours; --ef overrides that, --exact "
              "compares\n"
              "with everything.",
-    .examples = "  vectorctl search packages --like requests -k 5\n"
+    .examples = "  vectorctl search packages --like boto3 -k 5\n"
                 "  vectorctl search packages --vector-file queries.npy --row 17\n"
                 "  vectorctl search colours --vector '[0.9, 0.1, 0.1]'\n"
                 "  echo '{\"vector\": [0.9, 0.1, 0.1]}' | vectorctl search colours --vector-file - --json | jq "

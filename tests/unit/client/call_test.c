@@ -83,6 +83,7 @@ static void search_decodes_hits(void **state) {
     assert_int_equal(seen.timeout_ms, 5000);
     assert_int_equal(seen.request_id_size, 0);
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -136,6 +137,7 @@ static void many_async_searches_all_end(void **state) {
     assert_int_equal(o.status, VD_OK);
     assert_true(o.fine);
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -163,6 +165,7 @@ static void errors_of_the_server_come_through(void **state) {
     assert_string_equal(err.text, "not found");
     assert_int_equal(vd_client_get_index(client, "x", &index, NULL), VD_NOT_FOUND);
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -204,6 +207,7 @@ static void garbage_is_internal(void **state) {
     assert_null(results);
     assert_null(names);
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -228,6 +232,7 @@ static void silence_is_deadline_exceeded(void **state) {
         assert_non_null(strstr(err.text, "within 200 ms"));
     }
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -247,6 +252,7 @@ static void close_ends_calls_under_way(void **state) {
     assert_int_equal(o.done, 5); /* all callbacks have returned */
     assert_int_equal(o.status, VD_CANCELLED);
     assert_true(o.fine);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -286,6 +292,7 @@ static void a_write_is_sent_again_with_its_id(void **state) {
     peer_seen third = peer_get(&p, 2);
     assert_memory_not_equal(third.request_id, second.request_id, 16);
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -371,6 +378,7 @@ static void arguments_are_checked(void **state) {
     assert_int_equal(vd_client_delete_index(client, NULL, &err), VD_INVALID_ARGUMENT);
     assert_int_equal(p.count, 0); /* none of this went out */
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -449,6 +457,7 @@ static void a_large_add_is_split(void **state) {
     assert_int_equal(total, WIDE_ITEMS);
     wide_free(w);
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -470,6 +479,7 @@ static void errors_of_a_later_request_name_the_callers_item(void **state) {
     assert_int_equal(added.requests, 1);
     wide_free(w);
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -493,6 +503,7 @@ static void one_item_past_the_limit_is_too_large(void **state) {
     assert_string_equal(err.field, "items");
     free(metadata);
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 
@@ -545,6 +556,7 @@ static void threads_share_a_client(void **state) {
         assert_int_equal(workers[i].good, 100);
     }
     vd_client_close(client);
+    assert_true(peer_wait_alone(&p));
     peer_stop(&p);
 }
 

@@ -80,6 +80,19 @@ static void *serve(void *arg) {
     return NULL;
 }
 
+static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg) {
+    peer *p = arg;
+    (void)pipe;
+    pthread_mutex_lock(&p->mutex);
+    if (event == NNG_PIPE_EV_ADD_POST) {
+        p->pipes++;
+    } else {
+        p->pipes--;
+    }
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->mutex);
+}
+
 bool peer_start(peer *p, peer_handler handler, void *arg) {
     memset(p, 0, sizeof *p);
     p->handler = handler;
@@ -88,7 +101,9 @@ bool peer_start(peer *p, peer_handler handler, void *arg) {
     pthread_cond_init(&p->changed, NULL);
     nng_listener listener;
     int port = 0;
-    if (nng_rep0_open(&p->socket) != 0 || nng_listen(p->socket, "tcp://127.0.0.1:0", &listener, 0) != 0 ||
+    if (nng_rep0_open(&p->socket) != 0 || nng_pipe_notify(p->socket, NNG_PIPE_EV_ADD_POST, pipe_changed, p) != 0 ||
+        nng_pipe_notify(p->socket, NNG_PIPE_EV_REM_POST, pipe_changed, p) != 0 ||
+        nng_listen(p->socket, "tcp://127.0.0.1:0", &listener, 0) != 0 ||
         nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port) != 0) {
         return false;
     }
@@ -111,18 +126,34 @@ void peer_pack(peer *p, const ProtobufCMessage *message, Vectord__V1__RpcRespons
     }
 }
 
-bool peer_wait(peer *p, size_t count) {
+static bool wait_until(peer *p, bool (*there)(const peer *p, size_t n), size_t n) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += 10;
     int rc = 0;
     pthread_mutex_lock(&p->mutex);
-    while (p->count < count && rc == 0) {
+    while (!there(p, n) && rc == 0) {
         rc = pthread_cond_timedwait(&p->changed, &p->mutex, &until);
     }
-    bool there = p->count >= count;
+    bool fine = there(p, n);
     pthread_mutex_unlock(&p->mutex);
-    return there;
+    return fine;
+}
+
+static bool has_seen(const peer *p, size_t n) {
+    return p->count >= n;
+}
+
+static bool has_pipes(const peer *p, size_t n) {
+    return p->pipes == n;
+}
+
+bool peer_wait(peer *p, size_t count) {
+    return wait_until(p, has_seen, count);
+}
+
+bool peer_wait_alone(peer *p) {
+    return wait_until(p, has_pipes, 0);
 }
 
 peer_seen peer_get(peer *p, size_t i) {

@@ -51,10 +51,14 @@ struct peer {
     pthread_cond_t changed;
     peer_seen seen[PEER_SEEN_MAX];
     size_t count;
+    size_t pipes;
 };
 
 bool peer_start(peer *p, peer_handler handler, void *arg);
 void peer_stop(peer *p);
+/* Waits until the client's connection has gone. Closing a socket in libnng 1.5.2 at the very moment when a connection of it
+ * breaks can hang (nng_close waits for a pipe whose reaper waits for a task): close one after the other. */
+bool peer_wait_alone(peer *p);
 /* Makes `message` the payload of the reply (at most 4096 bytes). */
 void peer_pack(peer *p, const ProtobufCMessage *message, Vectord__V1__RpcResponse *reply);
 /* Waits until `count` requests have come; false after 10 s. */
