@@ -16,6 +16,7 @@ from harness import equal
 from server import Server, TempDir, wait_for
 
 MIB = 1024 * 1024
+SANITIZED = bool(os.environ.get("VECTORD_SANITIZER"))
 SAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "data", "packages-5k")
 
 
@@ -49,6 +50,12 @@ class Kept:
 
     def peak(self):
         return self.server.rss_bytes(peak=True) - self.before
+
+    def bounded(self, most, what):
+        """Resident memory has not grown by more than `most` at any moment since watch(). A sanitizer keeps freed memory: there
+        the figure is only shown."""
+        print(f"{what}: grew by {self.peak() / MIB:.2f} MiB at most")
+        assert SANITIZED or self.peak() < most, f"{what}: {self.peak()} bytes"
 
     def __exit__(self, kind, *rest):
         try:
@@ -100,8 +107,7 @@ def test_an_announced_oversize_body_is_refused_before_it_is_kept():
         with_question = HEAD + "Content-Length: 99999999999\r\nExpect: 100-continue\r\n\r\n"
         answer, _ = speak(kept.server, with_question.encode())
         assert answer.startswith(b"HTTP/1.1 413 "), answer[:300]
-        print(f"grew by {kept.peak() / MIB:.2f} MiB")
-        assert kept.peak() < 2 * MIB, kept.peak()
+        kept.bounded(2 * MIB, "bodies of up to 200 MiB")
 
 
 def test_a_body_without_end_is_cut_off():
@@ -109,11 +115,12 @@ def test_a_body_without_end_is_cut_off():
         kept.watch()
         chunk = b"100000\r\n" + b" " * MIB + b"\r\n"
         answer, sent = speak(kept.server, (HEAD + "Transfer-Encoding: chunked\r\n\r\n").encode(), (chunk for _ in range(2000)))
-        print(f"took {sent / MIB:.0f} MiB, grew by {kept.peak() / MIB:.1f} MiB at most")
+        print(f"took {sent / MIB:.0f} MiB")
         assert sent < 600 * MIB, sent
         assert not answer or answer.startswith(b"HTTP/1.1 413 "), answer[:300]
-        assert kept.peak() < 160 * MIB, kept.peak()
-        wait_for(lambda: kept.server.rss_bytes() - kept.before < 8 * MIB, 20, "the body's memory is given back")
+        kept.bounded(160 * MIB, "a body without end")
+        if not SANITIZED:
+            wait_for(lambda: kept.server.rss_bytes() - kept.before < 8 * MIB, 20, "the body's memory is given back")
 
 
 def test_sizes_that_lie_allocate_nothing():
@@ -134,12 +141,10 @@ def test_sizes_that_lie_allocate_nothing():
                     assert answer.code in (3, 12), (lie[:40], answer)
                 reply = http.send("POST", "/vectors/index/kept/add", lie, {"Content-Type": "application/x-protobuf"})
                 equal(reply.status, 400, f"{lie[:40]!r} {reply.text}")
-            print(f"grew by {kept.peak() / MIB:.2f} MiB over messages of at most 200 kB")
-            assert kept.peak() < 24 * MIB, kept.peak()  # 100,000 empty items do become messages
+            kept.bounded(24 * MIB, "messages of at most 200 kB")  # 100,000 empty items do become as many messages
             for text in ("[" * 1000000, '{"items":' * 100000, '{"items":[{"vector":"' + "A" * 3000000, '{"items":[' + "{}," * 200000):
                 equal(http.send("POST", "/vectors/index/kept/add", text).status, 400)
-        print(f"grew by {kept.peak() / MIB:.2f} MiB over bodies of at most 3 MB")
-        assert kept.peak() < 64 * MIB, kept.peak()
+        kept.bounded(64 * MIB, "bodies of at most 3 MB")
 
 
 def varint(n):

@@ -3,7 +3,8 @@
     if __name__ == "__main__":
         harness.main(globals())
 
-Arguments name the tests to run (parts of names); none runs all. Exit code 1 when one failed.
+Arguments name the tests to run (parts of names; "-part" leaves some out); none runs all. Exit code 1 when one failed, 77 when
+all that were asked for cannot be run here.
 """
 
 import sys
@@ -16,22 +17,24 @@ class Skip(Exception):
 
 
 def main(namespace):
-    wanted = sys.argv[1:]
+    wanted = [a for a in sys.argv[1:] if not a.startswith("-")]
+    unwanted = [a[1:] for a in sys.argv[1:] if a.startswith("-")]
     tests = [(n, f) for n, f in namespace.items() if n.startswith("test_") and (not wanted or any(w in n for w in wanted))]
-    failed = 0
+    tests = [(n, f) for n, f in tests if not any(u in n for u in unwanted)]
+    failed = skipped = 0
     for name, test in tests:
         began = time.monotonic()
         try:
             test()
             verdict = "ok  "
         except Skip as why:
-            verdict = f"skip ({why})"
+            verdict, skipped = f"skip ({why})", skipped + 1
         except Exception:
             traceback.print_exc(file=sys.stdout)
             verdict, failed = "FAIL", failed + 1
         print(f"{verdict} {name} ({time.monotonic() - began:.2f} s)", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    sys.exit(1 if failed or not tests else 0)
+    print(f"{len(tests) - failed - skipped} passed, {failed} failed, {skipped} skipped")
+    sys.exit(1 if failed or not tests else 77 if skipped == len(tests) else 0)
 
 
 def equal(got, wanted, what=""):
