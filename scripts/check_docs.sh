@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Every file that a document links to, and every path under src/ or include/ it names in backticks, exists.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+bad=0
+while IFS=: read -r page target; do
+  case $target in http*://* | mailto:*) continue ;; esac
+  [ -e "$(dirname "$page")/${target%%#*}" ] || { echo "$page: links to $target, which is not there"; bad=1; }
+done < <(grep -oE '\]\([^)#][^)]*\)' README.md CHANGELOG.md docs/*.md data/*/README.md | sed -E 's/\]\(//; s/\)$//')
+while IFS=: read -r page path; do
+  # shellcheck disable=SC2086
+  ls -d $path >/dev/null 2>&1 || { echo "$page: names $path, which is not there"; bad=1; }
+done < <(grep -oE '`(src|include|scripts|tests|docs)/[A-Za-z0-9_./*-]+`' README.md CHANGELOG.md docs/*.md | tr -d '`')
+[ "$bad" = 0 ] && echo "docs: every link and every path leads somewhere"
+exit "$bad"
