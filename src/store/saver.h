@@ -15,7 +15,7 @@ typedef struct saver saver;
 typedef struct saver_task saver_task;
 
 vd_status saver_new(uint32_t threads, saver **out);
-/* Waits for running jobs, drops those that wait. */
+/* Waits for running jobs, drops those that wait. All tasks must have been freed before. */
 void saver_free(saver *s);
 
 /* A task runs fn(arg). Returns owned (free with saver_task_free); NULL when out of memory. */
