@@ -64,7 +64,7 @@ tests() {
   shift
   ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure "$@" >"$log" 2>&1
   # The closing lines of ctest, and the output of what failed.
-  awk '/\*\*\*(Failed|Exception|Timeout|Not Run)/ || open { open = 1; print } /^ +Start +[0-9]+:/ { open = 0 }' "$log" | head -n 300
+  awk '/\*\*\*(Failed|Exception|Timeout|Not Run)/ { open = 1 } /^ +Start +[0-9]+:|tests passed,/ { open = 0 } open' "$log" | head -n 300
   sed -n '/tests passed,/,$p' "$log"
   while read -r line; do
     name=$(sed -E 's/.*Test +#[0-9]+: ([^ ]+) .*/\1/' <<<"$line")

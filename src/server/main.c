@@ -203,12 +203,12 @@ static int serve(const server *s, const sigset_t *signals) {
     int64_t since_ms = clock_now_ms();
     bool loaded = false;
     for (;;) {
-        if (!loaded && registry_wait_loaded(s->registry, 0)) {
+        if (!loaded && registry_wait_loaded(s->registry, LOADING_POLL_MS)) {
             loaded = true;
             log_ready(s, since_ms);
         }
-        const struct timespec poll = {0, LOADING_POLL_MS * 1000000L};
-        int signal = loaded ? sigwaitinfo(signals, NULL) : sigtimedwait(signals, NULL, &poll);
+        const struct timespec none = {0, 0};
+        int signal = loaded ? sigwaitinfo(signals, NULL) : sigtimedwait(signals, NULL, &none);
         if (signal > 0) {
             return signal;
         }
@@ -268,16 +268,39 @@ static int run(const config *c) {
 
 /* ---- the command line ---- */
 
+typedef struct command {
+    const char *name; /* "serve", "check", "print", "markdown", "health" */
+    const char *file, *url;
+    bool ready;
+    const char **flags; /* what is left: settings */
+    size_t flag_count;
+} command;
+
+/* A server's warnings are lines of its log, in the form that was asked for; those of other commands are plain. */
+static void show_warnings(const config *c, const buffer *warnings, bool serving) {
+    if (!serving) {
+        fprintf(stderr, "vectord: warnings:\n%.*s", (int)warnings->size, (const char *)warnings->data);
+        return;
+    }
+    log_setup((log_level)c->log_level, (log_format)c->log_format);
+    const char *at = (const char *)warnings->data, *end = at + warnings->size;
+    while (at < end) {
+        const char *line_end = memchr(at, '\n', (size_t)(end - at));
+        log_event(LOG_WARN, "settings", "%.*s", (int)(line_end - at), at);
+        at = line_end + 1;
+    }
+}
+
 /* Loads the settings and shows what is wrong with them. 0 or an exit code. */
-static int load(config *c, const char *file, const char *const *flags, size_t flag_count) {
+static int load(config *c, const command *cmd) {
     buffer errors, warnings;
     buffer_init(&errors, 0);
     buffer_init(&warnings, 0);
     const config_input input = {
-        .file = file, .env = (const char *const *)environ, .flags = flags, .flag_count = flag_count};
+        .file = cmd->file, .env = (const char *const *)environ, .flags = cmd->flags, .flag_count = cmd->flag_count};
     vd_status status = config_load(c, &input, &errors, &warnings);
     if (!warnings.failed && warnings.size) {
-        fprintf(stderr, "vectord: warnings:\n%.*s", (int)warnings.size, (const char *)warnings.data);
+        show_warnings(c, &warnings, status == VD_OK && strcmp(cmd->name, "serve") == 0);
     }
     if (!errors.failed && errors.size) {
         fprintf(stderr, "vectord: the settings have errors:\n%.*s", (int)errors.size, (const char *)errors.data);
@@ -329,14 +352,6 @@ static int check_health(const config *c, const char *url, bool ready) {
     printf("ok\n");
     return 0;
 }
-
-typedef struct command {
-    const char *name; /* "serve", "check", "print", "markdown", "health" */
-    const char *file, *url;
-    bool ready;
-    const char **flags; /* what is left: settings */
-    size_t flag_count;
-} command;
 
 /* Takes the value of `name` from "name=value" or the next argument; NULL when argv[*at] is another flag. */
 static const char *take_value(const char *name, int argc, char **argv, int *at, bool *missing) {
@@ -425,7 +440,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     config c;
-    int code = load(&c, cmd.file, cmd.flags, cmd.flag_count);
+    int code = load(&c, &cmd);
     if (code == 0 && strcmp(cmd.name, "check") == 0) {
         printf("the settings are fine\n");
     } else if (code == 0 && strcmp(cmd.name, "print") == 0) {
