@@ -7,12 +7,6 @@
 
 #include <nng/protocol/reqrep0/rep.h>
 
-/* libnng 1.5.2 itself leaks parts of a listener that is closed while a connection goes down. Nothing of the client listens. */
-__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) {
-    return "leak:nng_listen\n";
-}
-
 static void copy_text(char *out, size_t size, ProtobufCBinaryData text) {
     size_t length = text.len < size ? text.len : size - 1;
     if (length > 0) {
