@@ -291,6 +291,7 @@ struct scratch {
     int8_t *pair_code; /* a second query code, for pruning */
     candidate *candidates;
     uint32_t *ids_a, *ids_b; /* [BATCH_SLOTS_MAX] */
+    uint32_t *survivors;     /* [BATCH_SLOTS_MAX] */
     float *distances_a;      /* [BATCH_SLOTS_MAX] */
     int32_t *raw;            /* [BATCH_SLOTS_MAX] */
     uint64_t distances;      /* counted since the scratch was taken */

@@ -30,7 +30,8 @@ static scratch *scratch_new(const vd_hnsw *h, uint32_t slots, uint32_t ef) {
                       BATCH_SLOTS_MAX * sizeof(uint32_t),
                       BATCH_SLOTS_MAX * sizeof(uint32_t),
                       BATCH_SLOTS_MAX * sizeof(float),
-                      BATCH_SLOTS_MAX * sizeof(int32_t)};
+                      BATCH_SLOTS_MAX * sizeof(int32_t),
+                      BATCH_SLOTS_MAX * sizeof(uint32_t)};
     enum { PARTS = sizeof parts / sizeof parts[0] };
     size_t bytes = 64; /* for aligning the block itself */
     for (size_t i = 0; i < PARTS; i++) {
@@ -64,6 +65,7 @@ static scratch *scratch_new(const vd_hnsw *h, uint32_t slots, uint32_t ef) {
     s->ids_b = part[8];
     s->distances_a = part[9];
     s->raw = part[10];
+    s->survivors = part[11];
     return s;
 }
 
@@ -128,6 +130,4 @@ void scratch_begin(scratch *s) {
         memset(s->visited_tag, 0, s->visited_words * sizeof(uint16_t));
         s->visited_epoch = 1;
     }
-    s->pool_size = 0;
-    s->pool_next = 0;
 }

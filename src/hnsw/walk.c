@@ -77,18 +77,29 @@ void walk_distances(const vd_hnsw *h, scratch *s, const walk_query *q, const uin
                     float *out) {
     bool cosine = h->options.metric == VD_METRIC_COSINE;
     uint32_t dimension = h->options.dimension;
+    const node_header *headers = h->headers;
     s->distances += count;
     if (q->codes) {
+        const int32_t *raw = s->raw;
+        const float factor = q->factor, norm2 = q->norm2;
+        const int32_t bias = q->code_bias;
         h->kernels->dot_codes(q->code, h->codes, h->code_stride, slots, count, h->code_stride, s->raw);
-        for (uint32_t i = 0; i < count; i++) {
-            const node_header *header = &h->headers[slots[i]];
-            float dot = (float)(s->raw[i] - q->code_bias) * (q->factor * header->factor);
-            out[i] = at_least_zero(cosine ? 1.0f - dot : (q->norm2 + header->norm2) - 2.0f * dot);
+        if (cosine) {
+            for (uint32_t i = 0; i < count; i++) {
+                out[i] = at_least_zero(1.0f - (float)(raw[i] - bias) * (factor * headers[slots[i]].factor));
+            }
+        } else {
+            for (uint32_t i = 0; i < count; i++) {
+                const node_header *header = &headers[slots[i]];
+                float dot = (float)(raw[i] - bias) * (factor * header->factor);
+                out[i] = at_least_zero((norm2 + header->norm2) - 2.0f * dot);
+            }
         }
     } else if (cosine) {
+        const float inv_norm = q->inv_norm;
         h->kernels->dot_f32(q->vector, h->vectors, dimension, slots, count, dimension, out);
         for (uint32_t i = 0; i < count; i++) {
-            out[i] = at_least_zero(1.0f - out[i] * (q->inv_norm * h->headers[slots[i]].inv_norm));
+            out[i] = at_least_zero(1.0f - out[i] * (inv_norm * headers[slots[i]].inv_norm));
         }
     } else {
         h->kernels->l2_f32(q->vector, h->vectors, dimension, slots, count, dimension, out);
@@ -113,40 +124,61 @@ static uint64_t key_make(float distance, uint32_t slot) {
     return (uint64_t)bits << 32 | slot;
 }
 
+/* Fills what is not used yet: further than any distance, so the pool is always full and no code asks for its size. */
+#define KEY_FURTHEST 0x7F800000FFFFFFFFull
+
+static void pool_begin(scratch *s, uint32_t limit) {
+    s->pool_limit = limit;
+    s->pool_next = 0;
+    for (uint32_t i = 0; i < limit; i++) {
+        s->pool[i] = KEY_FURTHEST;
+    }
+}
+
+/* `key` is below the last of the pool. */
 static void pool_insert(scratch *s, uint64_t key) {
     uint64_t *pool = s->pool;
-    uint32_t size = s->pool_size;
-    if (size == s->pool_limit && key >= pool[size - 1]) {
-        return;
-    }
-    /* Branch-free: the outcome of each comparison is unpredictable, a mispredicted branch costs more than the whole search. */
+    const uint32_t last = s->pool_limit - 1;
+    /* Branch-free: the outcome of each comparison is unpredictable, and a mispredicted branch costs more than the search. */
     const uint64_t *base = pool;
-    for (uint32_t length = size; length > 0;) {
+    for (uint32_t length = last + 1; length > 0;) {
         uint32_t half = (length + 1) / 2;
         base += (size_t)half & -(size_t)(base[half - 1] < key);
         length -= half;
     }
     uint32_t at = (uint32_t)(base - pool);
-    if (size < s->pool_limit) {
-        s->pool_size = ++size;
-    }
-    memmove(pool + at + 1, pool + at, (size - 1 - at) * sizeof *pool);
+    memmove(pool + at + 1, pool + at, (last - at) * sizeof *pool);
     pool[at] = key;
-    if (at < s->pool_next) {
-        s->pool_next = at;
-    }
+    s->pool_next = at < s->pool_next ? at : s->pool_next;
 }
 
 static uint32_t pool_pop(scratch *s) {
-    while (s->pool_next < s->pool_size) {
+    while (s->pool_next < s->pool_limit) {
         uint64_t key = s->pool[s->pool_next];
-        if (!((uint32_t)key & SLOT_CHECKED)) {
-            s->pool[s->pool_next++] = key | SLOT_CHECKED;
-            return (uint32_t)key;
+        if (key == KEY_FURTHEST) {
+            break;
         }
         s->pool_next++;
+        if (!((uint32_t)key & SLOT_CHECKED)) {
+            s->pool[s->pool_next - 1] = key | SLOT_CHECKED;
+            return (uint32_t)key;
+        }
     }
     return SLOT_NONE;
+}
+
+/* How many are real. */
+static uint32_t pool_count(const scratch *s) {
+    uint32_t low = 0, high = s->pool_limit;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (s->pool[middle] < KEY_FURTHEST) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
 }
 
 /* ---- one level ---- */
@@ -173,18 +205,21 @@ static void prefetch_record(const vd_hnsw *h, bool codes, uint32_t slot) {
 static uint32_t collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t level, uint32_t *out) {
     const _Atomic uint32_t *list = level_links(h, slot, level);
     uint32_t count = links_count(list, level_capacity(h, level));
-    uint32_t limit = (uint32_t)(s->visited_words * 64 > UINT32_MAX ? UINT32_MAX : s->visited_words * 64);
+    uint64_t *visited = s->visited;
+    uint16_t *tags = s->visited_tag;
+    const uint16_t epoch = s->visited_epoch;
+    const size_t limit = s->visited_words;
     uint32_t found = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t neighbour = link_get(list, i);
-        if (neighbour >= limit) {
+        size_t word = neighbour / 64;
+        if (__builtin_expect(word >= limit, 0)) {
             continue; /* came into being after this search began */
         }
-        uint32_t word = neighbour / 64;
         uint64_t bit = 1ull << (neighbour % 64);
-        uint64_t seen = s->visited[word] & -(uint64_t)(s->visited_tag[word] == s->visited_epoch);
-        s->visited[word] = seen | bit;
-        s->visited_tag[word] = s->visited_epoch;
+        uint64_t seen = visited[word] & -(uint64_t)(tags[word] == epoch);
+        visited[word] = seen | bit;
+        tags[word] = epoch;
         out[found] = neighbour;
         found += !(seen & bit);
     }
@@ -201,14 +236,26 @@ static void mark_visited(scratch *s, uint32_t slot) {
 }
 
 static void take_in(const vd_hnsw *h, scratch *s, const uint32_t *slots, uint32_t count, uint32_t level) {
-    walk_distances(h, s, &s->query, slots, count, s->distances_a);
+    float *distances = s->distances_a;
+    uint32_t *survivors = s->survivors;
+    walk_distances(h, s, &s->query, slots, count, distances);
+    /* First those that can enter at all, without a branch: late in a search few do, and nobody can predict which. */
+    const float worst = pool_distance(s->pool[s->pool_limit - 1]);
+    uint32_t entering = 0;
     for (uint32_t i = 0; i < count; i++) {
+        survivors[entering] = i;
+        entering += distances[i] < worst;
+    }
+    for (uint32_t j = 0; j < entering; j++) {
         uint32_t before = s->pool_next;
-        if (s->pool_size < s->pool_limit || s->distances_a[i] < pool_distance(s->pool[s->pool_size - 1])) {
-            pool_insert(s, key_make(s->distances_a[i], slots[i]));
-            if (s->pool_next < before) {
-                prefetch_list(h, slots[i], level); /* the new best: popped next */
-            }
+        uint32_t i = survivors[j];
+        uint64_t key = key_make(distances[i], slots[i]);
+        if (key >= s->pool[s->pool_limit - 1]) {
+            continue; /* pushed out by its fellows */
+        }
+        pool_insert(s, key);
+        if (s->pool_next < before) {
+            prefetch_list(h, slots[i], level); /* the new best: popped next */
         }
     }
 }
@@ -217,7 +264,7 @@ void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, u
     uint32_t *batch = s->ids_a, *next_batch = s->ids_b;
     uint32_t batch_count = 0;
     scratch_begin(s);
-    s->pool_limit = ef;
+    pool_begin(s, ef);
     if (hidden != SLOT_NONE) {
         mark_visited(s, hidden);
     }
@@ -244,7 +291,8 @@ void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, u
             }
         }
         if (!collected && popped == SLOT_NONE) {
-            break;
+            s->pool_size = pool_count(s);
+            return;
         }
         uint32_t *swap = batch;
         batch = next_batch;
