@@ -16,7 +16,7 @@ from harness import equal
 from server import Server, TempDir, wait_for
 
 MIB = 1024 * 1024
-SANITIZED = bool(os.environ.get("VECTORD_SANITIZER"))
+SANITIZED = bool(os.environ.get("E2E_SANITIZER"))
 SAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "data", "packages-5k")
 
 

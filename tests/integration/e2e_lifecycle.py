@@ -10,7 +10,7 @@ import threading
 import harness
 import vectord_pb2 as pb
 from harness import equal
-from server import Server, TempDir, binary, wait_for
+from server import Server, TempDir, binary, clean_environment, wait_for
 from wire import RpcError
 
 
@@ -21,7 +21,7 @@ def run(*flags, env=None, timeout=30):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **(env or {})},
+        env=clean_environment(env),
         timeout=timeout,
     )
     return done.returncode, done.stdout.decode()

@@ -25,6 +25,11 @@ def binary():
     return path
 
 
+def clean_environment(more=None):
+    """The environment without settings of vectord (and the tests' own VECTORD_BIN), plus `more`."""
+    return {**{k: v for k, v in os.environ.items() if not k.startswith("VECTORD_")}, **(more or {})}
+
+
 def wait_for(condition, timeout_s, what):
     """Calls condition() until it gives something true, and returns that. AssertionError when the time is over."""
     deadline = time.monotonic() + timeout_s
@@ -38,7 +43,7 @@ def wait_for(condition, timeout_s, what):
 
 
 class TempDir:
-    """A folder that goes away with the test (VECTORD_KEEP=1 keeps it)."""
+    """A folder that goes away with the test (E2E_KEEP=1 keeps it)."""
 
     def __init__(self):
         self.path = tempfile.mkdtemp(prefix="vectord-e2e-")
@@ -47,7 +52,7 @@ class TempDir:
         return self.path
 
     def __exit__(self, *_):
-        if os.environ.get("VECTORD_KEEP"):
+        if os.environ.get("E2E_KEEP"):
             print(f"kept {self.path}")
         else:
             shutil.rmtree(self.path, ignore_errors=True)
@@ -77,7 +82,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, **self.env},
+            env=clean_environment(self.env),
         )
         self.reader = threading.Thread(target=self._read_log, args=(self.process.stderr, self.log), daemon=True)
         self.reader.start()
