@@ -24,16 +24,12 @@
 #include "ops/ops.h"
 #include "registry/registry.h"
 #include "server/announce.h"
+#include "server/command.h"
 #include "server/config.h"
-#include "server/health.h"
 #include "store/objstore.h"
 #include "transport/transport.h"
 
-/* As in sysexits.h, so that a service manager can tell "will never work" from "try again". */
-enum { EXIT_USAGE = 64, EXIT_UNAVAILABLE = 69, EXIT_CONFIG = 78 };
-enum { LOADING_POLL_MS = 50, HEALTH_TIMEOUT_MS = 3000 };
-
-extern char **environ;
+enum { LOADING_POLL_MS = 50 };
 
 typedef struct server {
     const config *config;
@@ -48,28 +44,6 @@ typedef struct server {
     nng_rep *rpc;
     announce_doors doors;
 } server;
-
-static const char usage[] =
-    "vectord " VECTORD_VERSION " - a vector-search service\n"
-    "\n"
-    "  vectord [--config FILE] [SETTINGS]            serve until SIGTERM or Ctrl-C\n"
-    "  vectord --check-config [--config FILE] ...    say what is wrong with the settings, start nothing\n"
-    "  vectord config print [--config FILE] ...      the settings in force, each with where it came from\n"
-    "  vectord health [--ready] [--url URL] ...      exit code 0 when a running server answers\n"
-    "  vectord --version | --help\n"
-    "\n"
-    "Settings come from the TOML file, then the environment (VECTORD_DATA_DIR, VECTORD_RPC_BIND, ...; with _FILE\n"
-    "behind the name the value is read from that file), then flags; the later wins.\n"
-    "\n";
-
-static void print_help(void) {
-    buffer out;
-    buffer_init(&out, 0);
-    buffer_put_str(&out, usage);
-    config_print_help(&out);
-    fwrite(out.data, 1, out.failed ? 0 : out.size, stdout);
-    buffer_fini(&out);
-}
 
 /* ---- start ---- */
 
@@ -249,7 +223,7 @@ static int run(const config *c) {
     if (status != VD_OK) {
         log_event(LOG_ERROR, "cannot start", "%s", err.text);
         stop(&s);
-        return EXIT_UNAVAILABLE;
+        return COMMAND_EXIT_UNAVAILABLE;
     }
     announce_started(&s.doors, VECTORD_VERSION, c->data_dir, isatty(STDERR_FILENO) != 0);
 
@@ -266,191 +240,6 @@ static int run(const config *c) {
     return 0;
 }
 
-/* ---- the command line ---- */
-
-typedef struct command {
-    const char *name; /* "serve", "check", "print", "markdown", "health" */
-    const char *file, *url;
-    bool ready;
-    const char **flags; /* what is left: settings */
-    size_t flag_count;
-} command;
-
-/* A server's warnings are lines of its log, in the form that was asked for; those of other commands are plain. */
-static void show_warnings(const config *c, const buffer *warnings, bool serving) {
-    if (!serving) {
-        fprintf(stderr, "vectord: warnings:\n%.*s", (int)warnings->size, (const char *)warnings->data);
-        return;
-    }
-    log_setup((log_level)c->log_level, (log_format)c->log_format);
-    const char *at = (const char *)warnings->data, *end = at + warnings->size;
-    while (at < end) {
-        const char *line_end = memchr(at, '\n', (size_t)(end - at));
-        log_event(LOG_WARN, "settings", "%.*s", (int)(line_end - at), at);
-        at = line_end + 1;
-    }
-}
-
-/* Loads the settings and shows what is wrong with them. 0 or an exit code. */
-static int load(config *c, const command *cmd) {
-    buffer errors, warnings;
-    buffer_init(&errors, 0);
-    buffer_init(&warnings, 0);
-    const config_input input = {
-        .file = cmd->file, .env = (const char *const *)environ, .flags = cmd->flags, .flag_count = cmd->flag_count};
-    vd_status status = config_load(c, &input, &errors, &warnings);
-    if (!warnings.failed && warnings.size) {
-        show_warnings(c, &warnings, status == VD_OK && strcmp(cmd->name, "serve") == 0);
-    }
-    if (!errors.failed && errors.size) {
-        fprintf(stderr, "vectord: the settings have errors:\n%.*s", (int)errors.size, (const char *)errors.data);
-    }
-    buffer_fini(&warnings);
-    buffer_fini(&errors);
-    return status == VD_OK ? 0 : EXIT_CONFIG;
-}
-
-static void print_buffer(void (*fill)(buffer *out)) {
-    buffer out;
-    buffer_init(&out, 0);
-    fill(&out);
-    fwrite(out.data, 1, out.failed ? 0 : out.size, stdout);
-    buffer_fini(&out);
-}
-
-static int print_config(const config *c) {
-    buffer out;
-    buffer_init(&out, 0);
-    config_print(c, &out);
-    fwrite(out.data, 1, out.failed ? 0 : out.size, stdout);
-    buffer_fini(&out);
-    return 0;
-}
-
-static int check_health(const config *c, const char *url, bool ready) {
-    char host_port[96] = "", path[256] = "";
-    if (url && !health_split_url(url, host_port, path)) {
-        fprintf(stderr, "vectord health: --url must look like http://127.0.0.1:3215, got \"%s\"\n", url);
-        return EXIT_USAGE;
-    }
-    if (!url) {
-        const config_list *doors = c->bind.count ? &c->bind : &c->gateway_bind;
-        if (doors->count == 0) {
-            fprintf(stderr, "vectord health: no HTTP door is open in these settings\n");
-            return EXIT_UNAVAILABLE;
-        }
-        snprintf(host_port, sizeof host_port, "%s", doors->items[0]);
-    }
-    if (!path[0] || strcmp(path, "/") == 0) {
-        snprintf(path, sizeof path, "%s", ready ? "/readyz" : "/livez");
-    }
-    vd_error err = {0};
-    if (health_check(host_port, path, HEALTH_TIMEOUT_MS, &err) != VD_OK) {
-        fprintf(stderr, "vectord health: %s\n", err.text);
-        return 1;
-    }
-    printf("ok\n");
-    return 0;
-}
-
-/* Takes the value of `name` from "name=value" or the next argument; NULL when argv[*at] is another flag. */
-static const char *take_value(const char *name, int argc, char **argv, int *at, bool *missing) {
-    size_t size = strlen(name);
-    if (strncmp(argv[*at], name, size) != 0) {
-        return NULL;
-    }
-    if (argv[*at][size] == '=') {
-        return argv[*at] + size + 1;
-    }
-    if (argv[*at][size] != '\0') {
-        return NULL;
-    }
-    if (*at + 1 >= argc) {
-        *missing = true;
-        return NULL;
-    }
-    return argv[++*at];
-}
-
-/* false: the command line makes no sense, and stderr says why. */
-static bool parse_command(int argc, char **argv, command *out) {
-    int at = 1;
-    out->name = "serve";
-    if (argc > 1 && strcmp(argv[1], "health") == 0) {
-        out->name = "health";
-        at = 2;
-    } else if (argc > 2 && strcmp(argv[1], "config") == 0 &&
-               (strcmp(argv[2], "print") == 0 || strcmp(argv[2], "markdown") == 0)) {
-        out->name = argv[2];
-        at = 3;
-    } else if (argc > 1 && argv[1][0] != '-') {
-        fprintf(stderr, "vectord: unknown command \"%s\"; see vectord --help\n", argv[1]);
-        return false;
-    }
-    for (; at < argc; at++) {
-        bool missing = false;
-        const char *value = take_value("--config", argc, argv, &at, &missing);
-        if (value) {
-            out->file = value;
-            continue;
-        }
-        bool health = strcmp(out->name, "health") == 0;
-        value = health && !missing ? take_value("--url", argc, argv, &at, &missing) : NULL;
-        if (value) {
-            out->url = value;
-            continue;
-        }
-        if (missing) {
-            fprintf(stderr, "vectord: %s needs a value\n", argv[at]);
-            return false;
-        }
-        if (health && strcmp(argv[at], "--ready") == 0) {
-            out->ready = true;
-        } else if (strcmp(out->name, "serve") == 0 && strcmp(argv[at], "--check-config") == 0) {
-            out->name = "check";
-        } else {
-            out->flags[out->flag_count++] = argv[at];
-        }
-    }
-    return true;
-}
-
 int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            print_help();
-            return 0;
-        }
-        if (strcmp(argv[i], "--version") == 0) {
-            printf("vectord %s\n", VECTORD_VERSION);
-            return 0;
-        }
-    }
-    command cmd = {.flags = calloc((size_t)argc + 1, sizeof *cmd.flags)};
-    if (!cmd.flags) {
-        return EXIT_UNAVAILABLE;
-    }
-    if (!parse_command(argc, argv, &cmd)) {
-        free(cmd.flags);
-        return EXIT_USAGE;
-    }
-    if (strcmp(cmd.name, "markdown") == 0) {
-        print_buffer(config_print_markdown);
-        free(cmd.flags);
-        return 0;
-    }
-    config c;
-    int code = load(&c, &cmd);
-    if (code == 0 && strcmp(cmd.name, "check") == 0) {
-        printf("the settings are fine\n");
-    } else if (code == 0 && strcmp(cmd.name, "print") == 0) {
-        code = print_config(&c);
-    } else if (code == 0 && strcmp(cmd.name, "health") == 0) {
-        code = check_health(&c, cmd.url, cmd.ready);
-    } else if (code == 0) {
-        code = run(&c);
-    }
-    config_fini(&c);
-    free(cmd.flags);
-    return code;
+    return command_main(argc, argv, run);
 }
