@@ -84,6 +84,11 @@ static void settle_truth(calibration *c, sample *s) {
     }
 }
 
+/* The node of the graph that stands for a slot: itself, or the one it is an exact copy of. */
+static uint32_t node_of(const vd_hnsw *h, uint32_t slot) {
+    return twin_of_another(h, slot) ? parent_of(h, slot) : slot;
+}
+
 static void truth_task(void *arg, uint32_t index) {
     calibration *c = arg;
     vd_hnsw *h = c->h;
@@ -102,23 +107,25 @@ static void truth_task(void *arg, uint32_t index) {
     }
     int8_t *codes = (int8_t *)(((uintptr_t)raw + 63) / 64 * 64);
     for (uint32_t from = 0; from < c->slots; from += SCAN_BLOCK) {
-        uint32_t block[SCAN_BLOCK];
+        uint32_t block[SCAN_BLOCK], nodes[SCAN_BLOCK];
         float distances[SCAN_BLOCK];
         uint32_t count = 0;
         for (uint32_t slot = from; slot < c->slots && slot < from + SCAN_BLOCK; slot++) {
             if (slot_state(h, slot) == STATE_LIVE) {
+                nodes[count] = node_of(h, slot);
                 block[count++] = slot;
             }
         }
         for (uint32_t i = first; i < last; i++) {
             sample *s = &c->samples[i];
+            uint32_t own = node_of(h, s->slot); /* left out with all its copies: they hang on it in the graph */
             for (int by_code = 0; by_code <= (c->codes ? 1 : 0); by_code++) {
                 walk_query q;
                 stored_query(h, s->slot, by_code, codes + (size_t)(i - first) * h->code_stride, &q);
                 walk_distances(h, work, &q, block, count, distances);
                 near_list *list = by_code ? &s->by_code : &s->by_value;
                 for (uint32_t j = 0; j < count; j++) {
-                    if (block[j] != s->slot) {
+                    if (nodes[j] != own) {
                         near_put(list, distances[j], block[j]);
                     }
                 }
@@ -199,8 +206,8 @@ static void recall_task(void *arg, uint32_t index) {
         vd_hit hits[CALIBRATION_K + 1];
         size_t count = 0;
         vd_hnsw_search_options options = {.k = CALIBRATION_K + 1, .ef = c->ef};
-        uint32_t node = twin_of_another(h, s->slot) ? parent_of(h, s->slot) : s->slot;
-        if (search_without(h, slot_vector(h, s->slot), &options, node, hits, &count, NULL, NULL) != VD_OK) {
+        if (search_without(h, slot_vector(h, s->slot), &options, node_of(h, s->slot), hits, &count, NULL, NULL) !=
+            VD_OK) {
             atomic_store(&c->failed, true);
             return;
         }
