@@ -70,6 +70,8 @@ vd_status index_drop(vd_index *index, vd_error *err) {
     }
     saver_cancel(index->calibrate_task);
     index_turn_take(index, TURN_OWNER);
+    index_saving_begin(index); /* a frame that arrived behind the removal would bring the index back */
+    index_saving_end(index);   /* and with the turn held no other can begin */
     vd_status status = VD_OK;
     if (r->store) {
         if (index->log) {

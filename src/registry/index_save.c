@@ -6,6 +6,9 @@
  * P" and holds exactly what the records up to P have made; it is encoded node by node into the put while writes go on. Once
  * the put is committed, the segments that existed at P are superfluous and are removed. If anything fails the old frame and
  * all segments stand, nothing is lost, and the save is tried again later, each time after a longer pause.
+ *
+ * One frame is on its way at a time (`saving`): were there two, the older could arrive last, and the journal between their
+ * positions would be gone already. Whoever streams needs neither turn nor lock to come to an end.
  */
 #include <string.h>
 
@@ -97,7 +100,7 @@ vd_status index_put_first(vd_index *index, vd_error *err) {
 /* ---- a save ---- */
 
 /* The journal up to and including `position` is in the frame. A segment that cannot be removed stays listed and goes with the
- * next save. Only the save (or the holder of the turn) removes, so the list's head does not move under it. */
+ * next save. Needs `saving`: nobody else removes, so the list's head does not move under it. */
 static void prune(vd_index *index, uint64_t position) {
     objstore *store = index->owner->store;
     for (size_t kept = 0;;) {
@@ -166,7 +169,25 @@ static vd_status save_picture(vd_index *index, vd_hnsw_snapshot *snapshot, uint6
     return VD_OK;
 }
 
+/* A frame that is on its way does not need the turn any more, so waiting for it here ends. */
+void index_saving_begin(vd_index *index) {
+    pthread_mutex_lock(&index->lock);
+    while (index->saving) {
+        pthread_cond_wait(&index->turn_free, &index->lock);
+    }
+    index->saving = true;
+    pthread_mutex_unlock(&index->lock);
+}
+
+void index_saving_end(vd_index *index) {
+    pthread_mutex_lock(&index->lock);
+    index->saving = false;
+    pthread_cond_broadcast(&index->turn_free);
+    pthread_mutex_unlock(&index->lock);
+}
+
 vd_status index_save_in_turn(vd_index *index, vd_error *err) {
+    index_saving_begin(index);
     vd_hnsw_snapshot *snapshot;
     uint64_t position = 0;
     vd_status status = take_picture(index, &snapshot, &position, err);
@@ -176,11 +197,33 @@ vd_status index_save_in_turn(vd_index *index, vd_error *err) {
     if (status == VD_OK) {
         index->needs_frame = false;
     }
+    index_saving_end(index);
     return status;
 }
 
+/* The turn, at a moment when no frame is on its way: writers need not stand still until one has arrived. */
+static bool take_turn_to_save(vd_index *index) {
+    for (;;) {
+        if (!index_turn_take(index, TURN_SAVE)) {
+            return false;
+        }
+        pthread_mutex_lock(&index->lock);
+        bool free = !index->saving;
+        pthread_mutex_unlock(&index->lock);
+        if (free) {
+            return true;
+        }
+        index_turn_give(index);
+        pthread_mutex_lock(&index->lock);
+        while (index->saving) {
+            pthread_cond_wait(&index->turn_free, &index->lock);
+        }
+        pthread_mutex_unlock(&index->lock);
+    }
+}
+
 vd_status index_save(vd_index *index, vd_error *err) {
-    if (!index_turn_take(index, TURN_SAVE)) {
+    if (!take_turn_to_save(index)) {
         return vd_fail(err, VD_CANCELLED, NULL, "the index is being deleted");
     }
     if (index->needs_frame) { /* the first frame of this epoch must be there before the next record: no gap */
@@ -188,11 +231,16 @@ vd_status index_save(vd_index *index, vd_error *err) {
         index_turn_give(index);
         return status;
     }
+    index_saving_begin(index);
     vd_hnsw_snapshot *snapshot;
     uint64_t position = 0;
     vd_status status = take_picture(index, &snapshot, &position, err);
     index_turn_give(index);
-    return status == VD_OK ? save_picture(index, snapshot, position, err) : status;
+    if (status == VD_OK) {
+        status = save_picture(index, snapshot, position, err);
+    }
+    index_saving_end(index);
+    return status;
 }
 
 /* ---- when ---- */

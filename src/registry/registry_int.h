@@ -156,8 +156,9 @@ struct vd_index {
     bool closing;
     index_segment *segments; /* in the store, oldest first */
     size_t segment_count, segment_capacity;
-    bool save_wanted;           /* a save is due whatever the journal's size */
-    bool changed;               /* something was journalled since the last frame */
+    bool saving;      /* a frame is on its way to the store: one at a time, or an older could overtake a newer */
+    bool save_wanted; /* a save is due whatever the journal's size */
+    bool changed;     /* something was journalled since the last frame */
     int64_t save_not_before_ms; /* after a failure */
 
     /* guarded by the turn: */
@@ -208,6 +209,9 @@ void index_commit(vd_index *index, index_op *group);
 vd_status index_save(vd_index *index, vd_error *err);
 /* The same for a caller that holds the turn. */
 vd_status index_save_in_turn(vd_index *index, vd_error *err);
+/* Waits until no frame is on its way and keeps others from beginning one. Needs the turn. */
+void index_saving_begin(vd_index *index);
+void index_saving_end(vd_index *index);
 /* The first frame of a new index; ALREADY_EXISTS. */
 vd_status index_put_first(vd_index *index, vd_error *err);
 void index_save_run(void *index);      /* the save task */

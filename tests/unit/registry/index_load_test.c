@@ -3,6 +3,8 @@
  *
  * A crash is the moment from which no I/O call does anything any more (fixture.h).
  */
+#include <pthread.h>
+
 #include "unit/registry/fixture.h"
 
 static model *new_model(void) {
@@ -91,6 +93,42 @@ static void crash_between_saves(void **state) {
         index_release(index);
         fixture_crash(f);
     }
+    check_index(f, "t", m);
+    free(m);
+}
+
+/* Saves from several threads at once, with writers beside them: a frame that began earlier never lands on a later one. */
+typedef struct saving {
+    pthread_t thread;
+    vd_index *index;
+    uint32_t failed;
+} saving;
+
+static void *save_often(void *arg) {
+    saving *s = arg;
+    for (int i = 0; i < 10; i++) {
+        s->failed += index_save(s->index, NULL) != VD_OK;
+    }
+    return NULL;
+}
+
+static void saves_at_once(void **state) {
+    fixture *f = *state;
+    model *m = new_model();
+    make_index(f, "t", VD_METRIC_COSINE);
+    vd_index *index = get_index(f, "t");
+    saving savers[3] = {0};
+    for (int i = 0; i < 3; i++) {
+        savers[i].index = index;
+        assert_int_equal(pthread_create(&savers[i].thread, NULL, save_often, &savers[i]), 0);
+    }
+    churn(index, m, 0, 100);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(savers[i].thread, NULL);
+        assert_int_equal(savers[i].failed, 0);
+    }
+    index_release(index);
+    fixture_crash(f);
     check_index(f, "t", m);
     free(m);
 }
@@ -543,12 +581,19 @@ static void larger(void **state) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(stop_and_crash),  T(crash_between_saves),
-        T(torn_tail),       T(damaged_frame),
-        T(damaged_journal), T(missing_segment),
-        T(stale_journal),   T(frame_without_journal_and_journal_without_frame),
-        T(tombstone),       T(copied_frame),
-        T(foreign_frames),  T(foreign_damage),
+        T(stop_and_crash),
+        T(crash_between_saves),
+        T(saves_at_once),
+        T(torn_tail),
+        T(damaged_frame),
+        T(damaged_journal),
+        T(missing_segment),
+        T(stale_journal),
+        T(frame_without_journal_and_journal_without_frame),
+        T(tombstone),
+        T(copied_frame),
+        T(foreign_frames),
+        T(foreign_damage),
         T(larger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
