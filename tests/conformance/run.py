@@ -34,9 +34,11 @@ def load(topic=None, text=None):
     return table, cases
 
 
-def empty_server(door):
-    """Each case begins on a server without indexes."""
+def empty_server(door, keep=()):
+    """Each case begins on a server without indexes (but those to keep)."""
     for name in door.run({"op": "ListIndexes"}).reply["names"]:
+        if name in keep:
+            continue
         outcome = door.run({"op": "DeleteIndex", "request": {"name": name}})
         if outcome.code != "OK":
             raise ValueError(f"cannot delete {name!r}: {outcome}")
@@ -70,11 +72,11 @@ def check(door, step, outcome, table):
     return None
 
 
-def run_case(door, case, table):
+def run_case(door, case, table, keep=()):
     """(None or what failed, [comparable outcome of each step])."""
     outcomes = []
     try:
-        empty_server(door)
+        empty_server(door, keep)
         for j, step in enumerate(case["steps"]):
             outcome = door.run(step)
             outcomes.append(outcome.comparable())
