@@ -8,7 +8,8 @@
  *   3. loads a large set into a fresh server over each door: vectors/s, and memory against the raw float32.
  *
  * A rate means nothing without the recall it was reached at, so both stand in one row. Client and server share the machine:
- * CPU per request is the steadiest figure, and "client" says how much of the machine the measuring itself took.
+ * CPU per request is the steadiest figure, "client" says how much of the machine the measuring itself took, and "others" how much
+ * everybody else did: a row with more than a few percent there is not worth much.
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/records.h"
 #include "load.h"
@@ -248,6 +250,7 @@ static bool check_answer(void *arg, size_t request, const uint8_t *body, size_t 
 typedef struct cpu_meter {
     const test_server *server;
     uint64_t server_us, own_us;
+    uint64_t busy, total; /* of the whole machine, in ticks */
 } cpu_meter;
 
 static uint64_t own_cpu_us(void) {
@@ -257,16 +260,47 @@ static uint64_t own_cpu_us(void) {
            (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
+/* Ticks of all CPUs since the start of the machine. */
+static void machine_ticks(uint64_t *busy, uint64_t *total) {
+    unsigned long long v[8] = {0}; /* user nice system idle iowait irq softirq steal */
+    FILE *file = fopen("/proc/stat", "re");
+    *busy = *total = 0;
+    if (!file) {
+        return;
+    }
+    if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6],
+               &v[7]) == 8) {
+        for (size_t i = 0; i < 8; i++) {
+            *total += v[i];
+            *busy += i == 3 || i == 4 ? 0 : v[i];
+        }
+    }
+    fclose(file);
+}
+
 static void meter(void *arg, bool begin) {
     cpu_meter *m = arg;
+    uint64_t busy;
+    uint64_t total;
+    machine_ticks(&busy, &total);
+    m->busy = begin ? busy : busy - m->busy;
+    m->total = begin ? total : total - m->total;
     uint64_t server_us = test_server_cpu_us(m->server);
     uint64_t own_us = own_cpu_us();
     m->server_us = begin ? server_us : server_us - m->server_us;
     m->own_us = begin ? own_us : own_us - m->own_us;
 }
 
+/* The part of the machine, 0..1, that neither the server nor this program used but somebody else: above a few percent, the row
+ * says more about them. */
+static double others(const cpu_meter *m) {
+    double ticks_us = 1e6 / (double)sysconf(_SC_CLK_TCK);
+    double foreign = (double)m->busy * ticks_us - (double)m->server_us - (double)m->own_us;
+    return foreign > 0 && m->total > 0 ? foreign / ((double)m->total * ticks_us) : 0;
+}
+
 typedef struct row {
-    double rate, p50_ms, p99_ms, recall, server_us, client_us;
+    double rate, p50_ms, p99_ms, recall, server_us, client_us, others;
     uint64_t errors;
 } row;
 
@@ -309,6 +343,7 @@ static bool measure(const settings *set, const service *s, const sample *from, l
             .recall = check.wanted ? (double)check.found / (double)check.wanted : 0,
             .server_us = (double)cpu.server_us / requests_done,
             .client_us = (double)cpu.own_us / requests_done,
+            .others = others(&cpu),
             .errors = result->errors,
         };
     }
@@ -323,8 +358,8 @@ static void print_row(const settings *set, const char *door, unsigned connection
                first ? "" : ",", door, connections, r->rate, r->p50_ms, r->p99_ms, r->recall, r->server_us,
                r->client_us, r->errors);
     } else {
-        printf("%-8s %11u %11.0f %9.3f %9.3f %9.4f %14.2f %14.2f %7" PRIu64 "\n", door, connections, r->rate, r->p50_ms,
-               r->p99_ms, r->recall, r->server_us, r->client_us, r->errors);
+        printf("%-8s %11u %11.0f %9.3f %9.3f %9.4f %14.2f %14.2f %7.0f%% %7" PRIu64 "\n", door, connections, r->rate,
+               r->p50_ms, r->p99_ms, r->recall, r->server_us, r->client_us, 100 * r->others, r->errors);
     }
     fflush(stdout);
 }
@@ -347,8 +382,8 @@ static bool bench_search(const settings *set) {
     } else if (fine) {
         printf("sample: %zu x %u, loaded in one request at %.0f vectors/s; k = 10, ef %u (chosen by the index), %s\n\n",
                from.base.rows, from.base.columns, loaded, index.ef_effective, index.encoding);
-        printf("%-8s %11s %11s %9s %9s %9s %14s %14s %7s\n", "door", "connections", "requests/s", "p50 ms", "p99 ms",
-               "recall@10", "server us/req", "client us/req", "errors");
+        printf("%-8s %11s %11s %9s %9s %9s %14s %14s %8s %7s\n", "door", "connections", "requests/s", "p50 ms",
+               "p99 ms", "recall@10", "server us/req", "client us/req", "others", "errors");
     }
     bool first = true;
     for (int kind = 0; fine && kind < 3; kind++) {
@@ -419,14 +454,16 @@ static bool ingest_door(const settings *set, load_kind kind, const matrix *base,
         const char *format =
             set->json ? "%s{\"door\":\"%s\",\"items\":%" PRIu64 ",\"connections\":%u,\"batch\":%zu,\"seconds\":%.2f,"
                         "\"vectors_per_s\":%.0f,\"p99_ms\":%.1f,\"server_cpu_us\":%.1f,\"client_cpu_us\":%.1f,"
-                        "\"rss_bytes\":%.0f,\"rss_over_raw\":%.3f,\"memory_over_raw\":%.3f,\"errors\":%" PRIu64 "}"
+                        "\"rss_bytes\":%.0f,\"rss_over_raw\":%.3f,\"memory_over_raw\":%.3f,\"others\":%.3f,\"errors\":"
+                        "%" PRIu64 "}"
                       : "%s%-8s %9" PRIu64 " %11u %6zu %9.2f %11.0f %9.1f %14.1f %14.1f %12.0f %9.3f %9.3f %7" PRIu64
                         "\n";
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* one of the two above */
         printf(format, set->json && !first ? "," : "", door_names[kind], index.length, set->ingest_connections,
                set->batch, result->seconds, rate, load_percentile_ms(result, 0.99), (double)cpu.server_us / rows,
-               (double)cpu.own_us / rows, rss, rss / raw, (double)index.memory_bytes / raw, result->errors);
+               (double)cpu.own_us / rows, rss, rss / raw, (double)index.memory_bytes / raw, others(&cpu),
+               result->errors);
 #pragma GCC diagnostic pop
         fflush(stdout);
     }
@@ -444,9 +481,9 @@ static bool bench_ingest(const settings *set) {
     printf(set->json ? "%s\"ingest\":[" : "%sloading %s\n\n", set->search ? (set->json ? "," : "\n") : "",
            set->ingest_npy);
     if (!set->json) {
-        printf("%-8s %9s %11s %6s %9s %11s %9s %14s %14s %12s %9s %9s %7s\n", "door", "items", "connections", "batch",
-               "seconds", "vectors/s", "p99 ms", "server us/vec", "client us/vec", "RSS bytes", "RSS/raw", "index/raw",
-               "errors");
+        printf("%-8s %9s %11s %6s %9s %11s %9s %14s %14s %12s %9s %9s %8s %7s\n", "door", "items", "connections",
+               "batch", "seconds", "vectors/s", "p99 ms", "server us/vec", "client us/vec", "RSS bytes", "RSS/raw",
+               "index/raw", "others", "errors");
     }
     bool fine = true;
     bool first = true;
