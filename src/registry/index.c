@@ -100,7 +100,17 @@ vd_status index_make_tasks(vd_index *index, vd_error *err) {
     return VD_OK;
 }
 
+void index_refresh_stats(vd_index *index) {
+    vd_hnsw_stats stats;
+    vd_hnsw_get_stats(index->engine, &stats);
+    atomic_store(&index->ef_effective, stats.ef_effective);
+    pthread_mutex_lock(&index->lock);
+    index->stats = stats;
+    pthread_mutex_unlock(&index->lock);
+}
+
 void index_set_ready(vd_index *index) {
+    index_refresh_stats(index);
     atomic_store(&index->params_known, true);
     atomic_store_explicit(&index->state, INDEX_READY, memory_order_release);
 }
@@ -151,7 +161,9 @@ void index_get_info(vd_index *index, index_info *out) {
     out->journal_bytes = atomic_load(&index->journal_bytes);
     out->sequence = atomic_load(&index->sequence);
     if (out->state == INDEX_READY) {
-        vd_hnsw_get_stats(index->engine, &out->stats);
+        pthread_mutex_lock(&index->lock);
+        out->stats = index->stats;
+        pthread_mutex_unlock(&index->lock);
         out->length = vd_hnsw_count(index->engine);
     } else if (out->state == INDEX_QUARANTINED) {
         snprintf(out->reason, sizeof out->reason, "%s", index->reason);

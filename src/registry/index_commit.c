@@ -342,6 +342,7 @@ static void settle(commit *c, index_op *group) {
     index->acked = index->next_sequence - 1;
     atomic_store(&index->sequence, index->acked);
     atomic_store(&index->last_write_ms, clock_now_ms());
+    index_refresh_stats(index);
 }
 
 static void answer_twins(index_op *group) {

@@ -144,6 +144,7 @@ bool index_query_is_long(vd_index *index, const index_search *search) {
         return vd_hnsw_count(index->engine) * dimension > LONG_SCAN_FLOATS;
     }
     uint32_t k = effective_k(search);
-    uint32_t ef = search->ef > k ? search->ef : k;
+    uint32_t ef = search->ef ? search->ef : atomic_load_explicit(&index->ef_effective, memory_order_relaxed);
+    ef = ef > k ? ef : k;
     return ef > LONG_EF || ef * dimension > LONG_EF_FLOATS;
 }

@@ -325,8 +325,10 @@ void index_calibrate_run(void *arg) {
                   err.text);
         return;
     }
-    vd_hnsw_stats stats;
-    vd_hnsw_get_stats(index->engine, &stats);
+    index_refresh_stats(index);
+    pthread_mutex_lock(&index->lock);
+    vd_hnsw_stats stats = index->stats;
+    pthread_mutex_unlock(&index->lock);
     log_event(LOG_INFO, "index calibrated", "index=%s items=%llu ef=%u recall=%.4f", index->name,
               (unsigned long long)stats.calibrated_at, stats.ef_effective, stats.calibrated_recall);
 }

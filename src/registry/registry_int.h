@@ -156,9 +156,10 @@ struct vd_index {
     bool closing;
     index_segment *segments; /* in the store, oldest first */
     size_t segment_count, segment_capacity;
-    bool saving;      /* a frame is on its way to the store: one at a time, or an older could overtake a newer */
-    bool save_wanted; /* a save is due whatever the journal's size */
-    bool changed;     /* something was journalled since the last frame */
+    bool saving;         /* a frame is on its way to the store: one at a time, or an older could overtake a newer */
+    bool save_wanted;    /* a save is due whatever the journal's size */
+    bool changed;        /* something was journalled since the last frame */
+    vd_hnsw_stats stats; /* as of the last group, load or calibration */
     int64_t save_not_before_ms; /* after a failure */
 
     /* guarded by the turn: */
@@ -174,6 +175,7 @@ struct vd_index {
     /* for readers at any time: */
     _Atomic uint64_t sequence, journal_bytes, snapshot_bytes;
     _Atomic int64_t last_write_ms;
+    _Atomic uint32_t ef_effective;
 
     saver_task *save_task, *calibrate_task; /* NULL when ephemeral (save) or not loaded */
     uint32_t save_failures;                 /* of the save task alone */
@@ -185,6 +187,8 @@ vd_status index_make_engine(vd_index *index, vd_error *err);
 /* Background tasks of a loaded index; OUT_OF_MEMORY. */
 vd_status index_make_tasks(vd_index *index, vd_error *err);
 void index_set_ready(vd_index *index);
+/* Looks at the engine's figures, which waits for a writer in it; readers get what was seen here and never wait. */
+void index_refresh_stats(vd_index *index);
 void index_quarantine(vd_index *index, const char *reason);
 void index_acquire(vd_index *index);
 /* Sets sizes from the segment list. */

@@ -48,12 +48,13 @@ typedef struct listing {
     registry *r;
     found_frame *frames;
     size_t frame_count, frame_capacity;
+    size_t too_many;
 } listing;
 
 static vd_status found_frame_key(listing *l, bytes name, uint64_t size) {
     if (l->frame_count == VD_INDEXES_MAX) {
-        log_event(LOG_ERROR, "too many indexes in the store: the rest is not served", "limit=%d", VD_INDEXES_MAX);
-        return VD_RESOURCE_EXHAUSTED;
+        l->too_many++; /* no reason not to start: their frames stand where they are, and keep their names taken */
+        return VD_OK;
     }
     if (l->frame_count == l->frame_capacity) {
         size_t capacity = l->frame_capacity ? l->frame_capacity * 2 : 64;
@@ -167,6 +168,10 @@ static vd_status list_store(registry *r, vd_error *err) {
         r->load_count = l.frame_count;
     }
     free(l.frames);
+    if (l.too_many) {
+        log_event(LOG_ERROR, "too many indexes in the store: not all are served", "limit=%d not_served=%zu",
+                  VD_INDEXES_MAX, l.too_many);
+    }
     for (size_t i = 0; i < r->journal_count; i++) {
         if (r->journals[i].count) {
             qsort(r->journals[i].segments, r->journals[i].count, sizeof *r->journals[i].segments, by_first);
