@@ -13,7 +13,7 @@ import numpy
 import pynng
 import vectord_bytes_pb2 as pbb
 import vectord_pb2 as pb
-from harness import equal
+from harness import Skip, equal
 from server import Server, TempDir, wait_for
 
 MIB = 1024 * 1024
@@ -100,6 +100,8 @@ HEAD = "POST /vectors/index/kept/add HTTP/1.1\r\nHost: localhost\r\nConnection: 
 
 def test_a_whole_conformance_run_beside_it():
     """Most conformance cases are bad input, at and beyond every limit: an index beside them does not notice."""
+    if SANITIZED:
+        raise Skip("conformance/cases does the same with this build")
     sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "conformance"))
     import doors
     import run
@@ -201,7 +203,7 @@ def test_noise_on_every_door():
         with kept.server.nng() as client:
             client.call(pb.CreateIndexRequest(name="noise", dimension=2))
         with pynng.Req0(dial=kept.server.nng_url, recv_timeout=30000) as client, kept.server.http() as http:
-            for _ in range(1500):
+            for _ in range(300 if SANITIZED else 1500):
                 payload = mutate(good.SerializeToString(), generator)
                 whole = pb.RpcRequest(method="/vectord.v1.VectorService/AddItems", payload=payload).SerializeToString()
                 client.send(whole if generator.random() < 0.7 else mutate(whole, generator))

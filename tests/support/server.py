@@ -147,13 +147,22 @@ class Server:
         """SIGTERM, waits, returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout_s)
-        self.reader.join(5)
+        self._ended()
         return code
 
     def kill(self):
         self.process.kill()
         self.process.wait()
+        self._ended()
+
+    def _ended(self):
+        """A killed process has no exit code that could tell what a sanitizer saw."""
         self.reader.join(5)
+        for number, line in enumerate(self.log):
+            if "Sanitizer" in line or "runtime error:" in line:
+                report = "".join(self.log[number : number + 60])
+                self.log.clear()
+                raise AssertionError("a sanitizer reported:\n" + report)
 
     def restart(self, hard=False):
         if hard:
