@@ -139,7 +139,7 @@ static void torn_tail(void **state) {
     enum { WRITES = 4 };
     make_index(f, "t", VD_METRIC_COSINE);
     char path[600];
-    size_t ends[WRITES + 1];
+    size_t ends[WRITES + 1] = {0};
     vd_index *index = get_index(f, "t");
     for (uint32_t i = 0; i < WRITES; i++) {
         OK(add_one(index, (const char *[]){"a", "b", "c", "d"}[i], i, "{\"x\":1}", NULL, NULL, NULL));
@@ -158,6 +158,14 @@ static void torn_tail(void **state) {
     snprintf(command, sizeof command, "cp -a -- '%s/.' '%s/'", f->path, spare);
     assert_int_equal(system(command), 0);
     for (size_t size = 0; size <= whole.size; size++) {
+        bool edge =
+            size > ends[WRITES - 1]; /* every byte of the last record, the ends of all, every seventh elsewhere */
+        for (size_t i = 0; i <= WRITES; i++) {
+            edge = edge || (size + 1 >= ends[i] && size <= ends[i] + 1);
+        }
+        if (!edge && size % 7 != 0) {
+            continue;
+        }
         snprintf(command, sizeof command, "rm -rf -- '%s' && cp -a -- '%s' '%s'", f->path, spare, f->path);
         assert_int_equal(system(command), 0);
         only_file(f, "_vectors/.journal/*/*", path);
@@ -171,7 +179,7 @@ static void torn_tail(void **state) {
         check_model(index, m);
         put_one(index, m, "later", 50, NULL);
         index_release(index);
-        if (size % 16 == 0) { /* the next segment stands behind the torn one */
+        if (size % 14 == 0) { /* the next segment stands behind the torn one */
             fixture_crash(f);
             check_index(f, "t", m);
         }
