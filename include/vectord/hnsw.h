@@ -172,6 +172,7 @@ typedef struct vd_hnsw_stats {
     vd_encoding encoding;     /* what the graph is walked with now: F32 or SQ8 */
     uint64_t distances;       /* computed since the start, by writes and searches */
 } vd_hnsw_stats;
+/* Waits for a write that is going on (it reads what only writers touch): poll it, do not call it per search. */
 VECTORD_API void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats);
 VECTORD_API void vd_hnsw_get_options(const vd_hnsw *index, vd_hnsw_options *options);
 VECTORD_API uint64_t vd_hnsw_count(const vd_hnsw *index);
