@@ -451,20 +451,24 @@ static bool ingest_door(const settings *set, load_kind kind, const matrix *base,
         double raw = rows * base->columns * (double)sizeof(float);
         double rss = (double)test_server_rss_bytes(&s.server);
         double rate = rows / result->seconds;
-        const char *format =
-            set->json ? "%s{\"door\":\"%s\",\"items\":%" PRIu64 ",\"connections\":%u,\"batch\":%zu,\"seconds\":%.2f,"
-                        "\"vectors_per_s\":%.0f,\"p99_ms\":%.1f,\"server_cpu_us\":%.1f,\"client_cpu_us\":%.1f,"
-                        "\"rss_bytes\":%.0f,\"rss_over_raw\":%.3f,\"memory_over_raw\":%.3f,\"others\":%.3f,\"errors\":"
-                        "%" PRIu64 "}"
-                      : "%s%-8s %9" PRIu64 " %11u %6zu %9.2f %11.0f %9.1f %14.1f %14.1f %12.0f %9.3f %9.3f %7" PRIu64
-                        "\n";
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* one of the two above */
-        printf(format, set->json && !first ? "," : "", door_names[kind], index.length, set->ingest_connections,
-               set->batch, result->seconds, rate, load_percentile_ms(result, 0.99), (double)cpu.server_us / rows,
-               (double)cpu.own_us / rows, rss, rss / raw, (double)index.memory_bytes / raw, others(&cpu),
-               result->errors);
-#pragma GCC diagnostic pop
+        double p99_ms = load_percentile_ms(result, 0.99);
+        double server_us = (double)cpu.server_us / rows;
+        double client_us = (double)cpu.own_us / rows;
+        double index_bytes = (double)index.memory_bytes;
+        if (set->json) {
+            printf(
+                "%s{\"door\":\"%s\",\"items\":%" PRIu64 ",\"connections\":%u,\"batch\":%zu,\"seconds\":%.2f,"
+                "\"vectors_per_s\":%.0f,\"p99_ms\":%.1f,\"server_cpu_us\":%.1f,\"client_cpu_us\":%.1f,"
+                "\"rss_bytes\":%.0f,\"rss_over_raw\":%.3f,\"index_over_raw\":%.3f,\"others\":%.3f,\"errors\":%" PRIu64
+                "}",
+                first ? "" : ",", door_names[kind], index.length, set->ingest_connections, set->batch, result->seconds,
+                rate, p99_ms, server_us, client_us, rss, rss / raw, index_bytes / raw, others(&cpu), result->errors);
+        } else {
+            printf("%-8s %9" PRIu64 " %11u %6zu %9.2f %11.0f %9.1f %14.1f %14.1f %12.0f %9.3f %9.3f %7.0f%% %7" PRIu64
+                   "\n",
+                   door_names[kind], index.length, set->ingest_connections, set->batch, result->seconds, rate, p99_ms,
+                   server_us, client_us, rss, rss / raw, index_bytes / raw, 100 * others(&cpu), result->errors);
+        }
         fflush(stdout);
     }
     requests_free(&requests);
