@@ -354,9 +354,9 @@ static bool measure(const settings *set, const service *s, const sample *from, l
 static void print_row(const settings *set, const char *door, unsigned connections, const row *r, bool first) {
     if (set->json) {
         printf("%s{\"door\":\"%s\",\"connections\":%u,\"requests_per_s\":%.0f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
-               "\"recall\":%.4f,\"server_cpu_us\":%.2f,\"client_cpu_us\":%.2f,\"errors\":%" PRIu64 "}",
+               "\"recall\":%.4f,\"server_cpu_us\":%.2f,\"client_cpu_us\":%.2f,\"others\":%.3f,\"errors\":%" PRIu64 "}",
                first ? "" : ",", door, connections, r->rate, r->p50_ms, r->p99_ms, r->recall, r->server_us,
-               r->client_us, r->errors);
+               r->client_us, r->others, r->errors);
     } else {
         printf("%-8s %11u %11.0f %9.3f %9.3f %9.4f %14.2f %14.2f %7.0f%% %7" PRIu64 "\n", door, connections, r->rate,
                r->p50_ms, r->p99_ms, r->recall, r->server_us, r->client_us, 100 * r->others, r->errors);
