@@ -8,7 +8,7 @@
  *
  * Threading: NNG runs the callbacks on its own task threads, about two per CPU; a blocked callback would stall all sockets,
  * so whatever may wait goes to the work queue. A context belongs to its callback, or to the worker that has its call. The
- * mutex guards `busy` and `stopping`; nothing is called while it is held.
+ * mutex guards busy, stopping, hurry, last_send_ms, added and listeners; nothing is called while it is held.
  */
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,6 +24,7 @@
 #include "transport/admission.h"
 #include "transport/call_stats.h"
 #include "transport/nng_envelope.h"
+#include "transport/nng_greet.h"
 #include "transport/scratch.h"
 #include "transport/transport.h"
 #include "vectord/limits.h"
@@ -33,6 +35,9 @@
 #define CONTEXTS_MAX         4096u
 #define INLINE_PAYLOAD_BYTES (64u * 1024u)
 #define FLUSH_MS             200 /* a reply that was sent may still sit in NNG: it gets so long to leave before the end */
+
+#define CLOSE_MS 5000
+#define WATCH_MS 1000
 
 typedef enum rep_state { REP_RECEIVE, REP_SEND } rep_state;
 
@@ -63,6 +68,9 @@ struct nng_rep {
     size_t url_count;
     char (*urls)[160];
     nng_listener *listeners;
+    uint64_t *added; /* connections taken, by listener */
+    pthread_t watch; /* opens listeners again: nng_greet.h */
+    bool watching;
     pthread_mutex_t mutex;
     pthread_cond_t idle;
     size_t busy;   /* contexts between a received request and its sent reply */
@@ -344,15 +352,19 @@ static vd_status start_listeners(nng_rep *n, const nng_options *options, vd_erro
         }
         char what[200];
         snprintf(what, sizeof what, "cannot listen on %s", url);
-        int code = nng_listener_create(&n->listeners[i], n->socket, url);
+        nng_listener listener = NNG_LISTENER_INITIALIZER;
+        int code = nng_listener_create(&listener, n->socket, url);
+        n->listeners[i] = listener;
         if (code == 0) {
-            code = nng_listener_start(n->listeners[i], 0);
+            code = nng_listener_start(listener, 0);
         }
         if (code != 0) {
             return nng_fail(err, what, code);
         }
         resolve_url(n, i, url);
+        pthread_mutex_lock(&n->mutex); /* connections may come already */
         n->url_count++;
+        pthread_mutex_unlock(&n->mutex);
         log_event(LOG_INFO, "nng listening", "url=%s", n->urls[i]);
     }
     return VD_OK;
@@ -361,9 +373,75 @@ static vd_status start_listeners(nng_rep *n, const nng_options *options, vd_erro
 /* A new connection; while stopping, none. */
 static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     (void)event;
-    if (is_stopping(arg)) {
+    nng_rep *n = arg;
+    int id = nng_listener_id(nng_pipe_listener(pipe));
+    pthread_mutex_lock(&n->mutex);
+    bool stopping = n->stopping;
+    for (size_t i = 0; i < n->url_count; i++) {
+        n->added[i] += nng_listener_id(n->listeners[i]) == id;
+    }
+    if (n->watching) {
+        pthread_cond_broadcast(&n->idle);
+    }
+    pthread_mutex_unlock(&n->mutex);
+    if (stopping) {
         nng_pipe_close(pipe);
     }
+}
+
+/* ---- the watch over the listeners ---- */
+
+/* Does this listener take connections? Only a greeting that is answered and then not taken says no. The mutex is held, and
+ * dropped meanwhile. */
+static bool takes_connections_locked(nng_rep *n, size_t i) {
+    uint64_t before = n->added[i];
+    pthread_mutex_unlock(&n->mutex);
+    int fd = nng_greet(n->urls[i], WATCH_MS);
+    struct timespec until = clock_timespec(clock_now_ms() + WATCH_MS);
+    pthread_mutex_lock(&n->mutex);
+    while (fd >= 0 && !n->stopping && n->added[i] == before &&
+           pthread_cond_timedwait(&n->idle, &n->mutex, &until) == 0) {
+    }
+    bool takes = fd < 0 || n->stopping || n->added[i] != before;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return takes;
+}
+
+/* Its connections end with the listener, and their clients dial and send again. The mutex is held, and dropped meanwhile. */
+static void reopen_locked(nng_rep *n, size_t i) {
+    nng_listener old = n->listeners[i];
+    pthread_mutex_unlock(&n->mutex);
+    nng_listener_close(old);
+    nng_listener fresh = NNG_LISTENER_INITIALIZER;
+    int code = nng_listener_create(&fresh, n->socket, n->urls[i]);
+    pthread_mutex_lock(&n->mutex);
+    n->listeners[i] = fresh;
+    pthread_mutex_unlock(&n->mutex);
+    if (code == 0) {
+        code = nng_listener_start(fresh, 0);
+    }
+    log_event(LOG_WARN, "nng listener had stopped", "url=%s reopened=%s", n->urls[i],
+              code ? nng_strerror(code) : "yes");
+    pthread_mutex_lock(&n->mutex);
+}
+
+static void *watch(void *arg) {
+    nng_rep *n = arg;
+    pthread_mutex_lock(&n->mutex);
+    while (!n->stopping) {
+        struct timespec until = clock_timespec(clock_now_ms() + WATCH_MS);
+        while (!n->stopping && pthread_cond_timedwait(&n->idle, &n->mutex, &until) == 0) {
+        }
+        for (size_t i = 0; i < n->url_count && !n->stopping; i++) {
+            if (!takes_connections_locked(n, i) && !takes_connections_locked(n, i)) {
+                reopen_locked(n, i);
+            }
+        }
+    }
+    pthread_mutex_unlock(&n->mutex);
+    return NULL;
 }
 
 static uint32_t context_count(const nng_options *options) {
@@ -411,10 +489,11 @@ vd_status nng_rep_start(const transport_shared *shared, const nng_options *optio
     size_t binds = options->bind_count ? options->bind_count : 1;
     n->urls = calloc(binds, sizeof *n->urls);
     n->listeners = calloc(binds, sizeof *n->listeners);
+    n->added = calloc(binds, sizeof *n->added);
     n->stats = call_stats_new(shared->metrics, CALL_DOOR_NNG);
     n->scratches = scratch_pool_new();
     vd_status status = VD_OK;
-    if (!n->urls || !n->listeners || !n->stats || !n->scratches) {
+    if (!n->urls || !n->listeners || !n->added || !n->stats || !n->scratches) {
         status = vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
         goto fail;
     }
@@ -439,6 +518,13 @@ vd_status nng_rep_start(const transport_shared *shared, const nng_options *optio
     }
     for (size_t i = 0; i < n->context_count; i++) {
         receive(&n->contexts[i]);
+    }
+    pthread_mutex_lock(&n->mutex);
+    n->watching = pthread_create(&n->watch, NULL, watch, n) == 0;
+    pthread_mutex_unlock(&n->mutex);
+    if (!n->watching) {
+        status = vd_fail(err, VD_OUT_OF_MEMORY, NULL, "cannot start a thread");
+        goto fail;
     }
     *out = n;
     return VD_OK;
@@ -470,9 +556,52 @@ static void drain(nng_rep *n, int64_t drain_ms) {
     pthread_mutex_unlock(&n->mutex);
 }
 
+static void *close_socket(void *arg) {
+    nng_rep *n = arg;
+    nng_close(n->socket);
+    pthread_mutex_lock(&n->mutex);
+    n->socket_open = false;
+    pthread_cond_broadcast(&n->idle);
+    pthread_mutex_unlock(&n->mutex);
+    return NULL;
+}
+
+/*
+ * nng_close of 1.5.2 can wait for ever for a connection that its peer closed at the wrong moment (seen on the client's side, one
+ * in some hundred closes under load). The indexes are still to be saved after this, so it gets a thread and a deadline; false
+ * when it did not return, and then the door's memory is NNG's for the rest of the process.
+ */
+static bool close_in_time(nng_rep *n) {
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, close_socket, n) != 0) {
+        nng_close(n->socket);
+        return true;
+    }
+    struct timespec until = clock_timespec(clock_now_ms() + CLOSE_MS);
+    pthread_mutex_lock(&n->mutex);
+    while (n->socket_open && pthread_cond_timedwait(&n->idle, &n->mutex, &until) == 0) {
+    }
+    bool closed = !n->socket_open;
+    pthread_mutex_unlock(&n->mutex);
+    if (closed) {
+        pthread_join(thread, NULL);
+    } else {
+        pthread_detach(thread);
+        log_event(LOG_WARN, "nng socket does not close", "waited_ms=%d", CLOSE_MS);
+    }
+    return closed;
+}
+
 void nng_rep_stop(nng_rep *n, int64_t drain_ms) {
     if (!n) {
         return;
+    }
+    if (n->watching) {
+        pthread_mutex_lock(&n->mutex);
+        n->stopping = true;
+        pthread_cond_broadcast(&n->idle);
+        pthread_mutex_unlock(&n->mutex);
+        pthread_join(n->watch, NULL);
     }
     drain(n, drain_ms); /* with the listeners open: closing one closes its connections too */
     for (size_t i = 0; i < n->context_count; i++) {
@@ -486,10 +615,11 @@ void nng_rep_stop(nng_rep *n, int64_t drain_ms) {
             nng_aio_free(n->contexts[i].aio);
         }
     }
-    if (n->socket_open) {
-        nng_close(n->socket);
+    if (n->socket_open && !close_in_time(n)) {
+        return;
     }
     free(n->contexts);
+    free(n->added);
     free(n->listeners);
     free(n->urls);
     scratch_pool_free(n->scratches);
