@@ -235,6 +235,36 @@ def restore(folder, image):
             f.write(content)
 
 
+def test_resends_are_known_after_a_kill():
+    """A client that never saw the answer asks again after the server came back: applied once, answered as the first time."""
+    with TempDir() as data, Server(data) as server:
+        create = pb.CreateIndexRequest(name="t", dimension=1, distance="euclidean")
+        first = pb.AddItemsRequest(name="t", items=[pb.Item(id="a", vector=[1])])
+        with server.nng() as client:
+            client.call(create, request_id=b"create")
+            client.call(first, request_id=b"first")
+            client.call(pb.AddItemsRequest(name="t", items=[pb.Item(id="a", vector=[5]), pb.Item(id="b", vector=[6])]))
+            client.call(pb.CreateIndexRequest(name="gone", dimension=1))
+            client.call(pb.DeleteIndexRequest(name="gone"), request_id=b"delete")
+        server.restart(hard=True)
+        with server.nng() as client:
+            answer = client.call(first, request_id=b"first")
+            equal((answer.added, answer.length), (1, 1), "the first answer")
+            hits = client.call(pb.SearchRequest(name="t", vector=[0])).results
+            equal([(h.id, h.distance) for h in hits], [("a", 5), ("b", 6)], "not applied again")
+            # Creates and deletes are remembered by the process only: asked again later, they are refused and change nothing.
+            for request, request_id, code in (
+                (create, b"create", "ALREADY_EXISTS"),
+                (pb.DeleteIndexRequest(name="gone"), b"delete", "NOT_FOUND"),
+            ):
+                try:
+                    client.call(request, request_id=request_id)
+                    raise AssertionError(f"{request_id} was answered as if new")
+                except RpcError as refused:
+                    equal(refused.code, code)
+            equal(client.call(pb.GetIndexRequest(name="t")).length, 2)
+
+
 def test_the_lock_goes_with_the_process():
     """A folder whose owner was killed can be opened at once; the lock is the kernel's, not a file that stays."""
     with TempDir() as data, Server(data) as server:
