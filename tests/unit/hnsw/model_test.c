@@ -321,6 +321,55 @@ static void do_snapshot(model *m) {
     vd_hnsw_snapshot_end(s);
 }
 
+/* A snapshot goes on showing its moment while the index is written to. */
+static void do_long_snapshot(model *m) {
+    typedef struct shown {
+        uint32_t number;
+        uintptr_t payload;
+    } shown;
+    size_t row = sizeof(float) * m->c->dimension;
+    shown *then = malloc(sizeof *then * (m->items + 1));
+    uint8_t *vectors = malloc(row * (m->items + 1));
+    assert_true(then && vectors);
+    vd_hnsw_snapshot *s = NULL;
+    vd_error error = {0};
+    vd_status status = vd_hnsw_snapshot_begin(m->index, &s, &error);
+    DEMAND(m, status == VD_OK, "snapshot: %s", error.text);
+    uint64_t count = vd_hnsw_snapshot_count(s);
+    for (uint64_t i = 0; i < count; i++) {
+        vd_hnsw_node node;
+        vd_hnsw_snapshot_node(s, i, &node);
+        then[i] = (shown){number_of(m, node.id), (uintptr_t)node.payload};
+        memcpy(vectors + i * row, node.vector, row);
+    }
+    for (int i = 0; i < 12; i++) {
+        if (i % 3) {
+            do_add(m, BATCH_MAX);
+        } else {
+            do_delete(m, BATCH_MAX);
+        }
+    }
+    DEMAND(m, vd_hnsw_snapshot_count(s) == count, "a snapshot of %" PRIu64 " items changed", count);
+    for (uint64_t i = 0; i < count; i++) {
+        vd_hnsw_node node;
+        vd_hnsw_snapshot_node(s, i, &node);
+        DEMAND(m, number_of(m, node.id) == then[i].number && (uintptr_t)node.payload == then[i].payload,
+               "snapshot: item %" PRIu64 " changed", i);
+        DEMAND(m, memcmp(node.vector, vectors + i * row, row) == 0, "snapshot: vector %" PRIu64 " changed", i);
+        DEMAND(m, !node.payload || !m->released[(uintptr_t)node.payload - 1], "snapshot: payload released");
+        for (uint32_t level = 0; level <= node.level; level++) {
+            uint32_t links[2 * VD_M_MAX];
+            size_t n = vd_hnsw_snapshot_links(s, i, level, links, 2 * VD_M_MAX);
+            for (size_t j = 0; j < n; j++) {
+                DEMAND(m, links[j] < count && links[j] != i, "snapshot: item %" PRIu64 " links to %u", i, links[j]);
+            }
+        }
+    }
+    vd_hnsw_snapshot_end(s);
+    free(vectors);
+    free(then);
+}
+
 static void do_empty(model *m) {
     vd_id *ids = malloc(sizeof *ids * m->c->universe);
     assert_non_null(ids);
@@ -393,8 +442,8 @@ static void run(const config *c, uint64_t seed, const vd_executor *executor) {
                                            .allocator = &memory.face,
                                            .release_payload = release_payload,
                                            .release_context = m});
-    enum { PHASES = 8 };
-    uint32_t steps = help_amount(36, 10);
+    enum { PHASES = 10 };
+    uint32_t steps = help_amount(50, 16);
     for (uint32_t phase = 0; phase < PHASES; phase++) {
         /* growing, level, shrinking, in turn */
         uint32_t most_added = phase % 4 == 3 ? 5 : BATCH_MAX, most_deleted = phase % 4 == 3 ? BATCH_MAX : 12;
@@ -418,6 +467,8 @@ static void run(const config *c, uint64_t seed, const vd_executor *executor) {
         }
         check_all(m);
         do_snapshot(m);
+        do_long_snapshot(m);
+        check_all(m);
         if (phase == PHASES / 2) {
             do_empty(m);
             check_all(m);
