@@ -4,7 +4,7 @@
     kill9.py [--rounds N] [--seed S]
 
 Each round starts vectord on the same folder, checks everything against the model, lets four writers work (two over NNG, two over
-HTTP: batches of new items, upserts, an index that is made and dropped), and kills the process at a random moment. Checked:
+HTTP: batches of new items, upserts, an index that is made and dropped) beside one that searches, and kills the process at a random moment. Checked:
 
 - every acknowledged item is there with its exact metadata and its exact vector (a neighbour's distance is recomputed in double
   precision from the bits that were sent, and its own vector finds it at distance 0 with default parameters);
@@ -149,6 +149,38 @@ class HttpWriter(Writer):
         self.send(client, "DELETE", f"/vectors/index/{name}", None, 204)
 
 
+class Searcher(threading.Thread):
+    """Searches all the while: answers are ordered, whole and never an error."""
+
+    def __init__(self, server, stop, seed):
+        super().__init__(daemon=True)
+        self.server, self.stop, self.random = server, stop, numpy.random.default_rng(seed)
+        self.client, self.fault, self.searches = None, None, 0
+        self.start()
+
+    def run(self):
+        try:
+            with self.server.nng(timeout_s=5) as self.client:
+                while not self.stop.is_set():
+                    query = self.random.normal(size=DIMENSION).astype("<f4").tobytes()
+                    hits = self.client.call(pbb.SearchRequest(name="main", vector=query, k=20)).results
+                    distances = [h.distance for h in hits]
+                    assert distances == sorted(distances) and all(d >= 0 for d in distances), distances
+                    assert len({h.id for h in hits}) == len(hits), [h.id for h in hits]
+                    for hit in hits:
+                        if hit.HasField("metadata"):
+                            json.loads(hit.metadata)
+                    self.searches += 1
+        except (OSError, pynng.exceptions.NNGException):
+            pass
+        except Exception as fault:
+            self.fault = fault
+
+    def hang_up(self):
+        if self.client:
+            self.client.close()
+
+
 def distance(a, b):
     a, b = a.astype("f8"), b.astype("f8")
     return float(numpy.sqrt(((a - b) ** 2).sum()))
@@ -232,7 +264,7 @@ def main():
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
     print(f"seed {seed}")
     generator = random.Random(seed)
-    starts = []
+    starts, searches = [], 0
     with TempDir() as data:
         # Small journals, so that kills also fall into snapshots.
         server = Server(data, args=["--snapshot-min-bytes=64KiB", "--snapshot-idle-ms=100"])
@@ -243,22 +275,24 @@ def main():
             for round_number in range(args.rounds):
                 stop = threading.Event()
                 writers = [w.begin(server, stop) for w in writers]
+                searcher = Searcher(server, stop, generator.getrandbits(32))
                 moment = generator.uniform(0.05, 1.5)
                 select.select([], [], [], moment)
                 server.kill()
                 stop.set()
-                for writer in writers:
-                    writer.hang_up()
-                    writer.join(30)
-                    if writer.fault:
-                        raise writer.fault
+                for client in [*writers, searcher]:
+                    client.hang_up()
+                    client.join(30)
+                    if client.fault:
+                        raise client.fault
+                searches += searcher.searches
                 server.start().wait_ready()
                 starts.append(server.ready_s)
                 began = time.monotonic()
                 items = check(server, writers, generator)
                 print(
                     f"round {round_number + 1:3}: killed after {moment:.3f} s, ready again in {server.ready_s:.3f} s, "
-                    f"{items} items, {sum(w.writes for w in writers)} writes so far, checked in {time.monotonic() - began:.1f} s"
+                    f"{items} items, {sum(w.writes for w in writers)} writes and {searches} searches so far, checked in {time.monotonic() - began:.1f} s"
                 )
         except BaseException:
             server.show_log()

@@ -61,12 +61,13 @@ class TempDir:
 class Server:
     """One vectord process. start() waits for its doors, wait_ready() for its indexes.
 
-    data: the folder that keeps indexes (None: --ephemeral). args: further flags. The log (one JSON object a line) is kept in
+    data: the folder that keeps indexes (None: --ephemeral). args: further flags. prefix: a command that execs what follows it.
+    The log (one JSON object a line) is kept in
     self.log and printed by show_log().
     """
 
-    def __init__(self, data=None, args=(), env=None):
-        self.data, self.args, self.env = data, list(args), env or {}
+    def __init__(self, data=None, args=(), env=None, prefix=()):
+        self.data, self.args, self.env, self.prefix = data, list(args), env or {}, list(prefix)
         self.process = None
         self.log = []
 
@@ -78,7 +79,7 @@ class Server:
         flags += [f"--data-dir={self.data}"] if self.data else ["--ephemeral"]
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            [binary(), *flags, *self.args],
+            [*self.prefix, binary(), *flags, *self.args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
