@@ -14,13 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "transport/admission.h"
 #include "unit/transport/fake_ops.h"
-#include "unit/transport/raw_http.h"
 #include "vectord/limits.h"
 #include "vectord/v1/vectord.pb-c.h"
 
@@ -293,55 +290,6 @@ static void test_many_pipes(void **state) {
     }
 }
 
-/* Clients that go away in the middle of everything. They speak the protocol by hand (an 8-byte greeting that says REQ, then
- * 8 bytes of length, 4 of request number and the envelope), to stop at any byte; NNG's own sockets cannot. */
-static void test_early_close(void **state) {
-    (void)state;
-    static const char whole[] = "\0SP\0\0\x30\0\0"
-                                "\0\0\0\0\0\0\0\x28\x80\0\0\x01"
-                                "\x0A\x22/vectord.v1.VectorService/AddItems";
-    uint16_t port = (uint16_t)atoi(strrchr(nng_rep_url(server.nng, 0), ':') + 1);
-    for (size_t size = 0; size < sizeof whole; size++) {
-        int fd = raw_connect(port);
-        assert_true(fd >= 0);
-        raw_send(fd, whole, size);
-        close(fd);
-    }
-    /* resets before and behind the greeting, and a local client that is gone at once: none may end the listening */
-    for (int i = 0; i < 200; i++) {
-        int fd = raw_connect(port);
-        struct linger reset = {.l_onoff = 1};
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-        raw_send(fd, whole, (size_t)i % 9);
-        close(fd);
-        struct sockaddr_un to = {.sun_family = AF_UNIX};
-        snprintf(to.sun_path, sizeof to.sun_path, "%s", ipc_url + strlen("ipc://"));
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
-        raw_send(fd, whole, (size_t)i % 9);
-        close(fd);
-    }
-    /* a length of 2^63 - 1, and of 0 (no room for the request number); another protocol; no protocol */
-    static const char *const lies[] = {"\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "\0\0\0\0\0\0\0\0"};
-    static const char *const greetings[] = {"\0SP\0\0\x10\0\0", "GET / HTTP/1.1\r\n\r\n"};
-    for (size_t i = 0; i < 2; i++) {
-        int fd = raw_connect(port);
-        raw_send(fd, whole, 8);
-        raw_send(fd, lies[i], 8);
-        assert_true(raw_wait_closed(fd));
-        close(fd);
-        fd = raw_connect(port);
-        raw_send(fd, greetings[i], 8);
-        assert_true(raw_wait_closed(fd));
-        close(fd);
-    }
-    for (size_t i = 0; i < 2; i++) {
-        nng_socket s = dial(nng_rep_url(server.nng, i));
-        EXPECT(search(s, "a", (call_options){0}), 0, NULL);
-        nng_close(s);
-    }
-}
-
 static void start_small(fake_server *small, unsigned workers, unsigned capacity) {
     static const char *const binds[] = {"tcp://127.0.0.1:0"};
     nng_options options = {.binds = binds, .bind_count = 1};
@@ -471,9 +419,8 @@ static void test_bad_binds(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calls),      cmocka_unit_test(test_request_ids), cmocka_unit_test(test_bad_envelopes),
-        cmocka_unit_test(test_size_limit), cmocka_unit_test(test_many_pipes),  cmocka_unit_test(test_early_close),
-        cmocka_unit_test(test_busy),       cmocka_unit_test(test_deadline),    cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_bad_binds),
+        cmocka_unit_test(test_size_limit), cmocka_unit_test(test_many_pipes),  cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_deadline),   cmocka_unit_test(test_drain),       cmocka_unit_test(test_bad_binds),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
