@@ -300,6 +300,8 @@ struct scratch {
 /* NULL when out of memory. `ef`: pool entries needed. */
 scratch *scratch_take(const vd_hnsw *h, uint32_t ef);
 void scratch_give(const vd_hnsw *h, scratch *s);
+/* Whether it has room for every slot handed out so far, and for `ef`: batches that were added since it was taken can outgrow it. */
+bool scratch_fits(const vd_hnsw *h, const scratch *s, uint32_t ef);
 /* The writer's own, grown for `ef`; only reserve may find no memory. */
 vd_status scratch_reserve_writer(vd_hnsw *h, uint32_t ef);
 void scratch_free(const vd_hnsw *h, scratch *s);

@@ -75,7 +75,7 @@ void scratch_free(const vd_hnsw *h, scratch *s) {
     }
 }
 
-static bool fits(const vd_hnsw *h, const scratch *s, uint32_t ef) {
+bool scratch_fits(const vd_hnsw *h, const scratch *s, uint32_t ef) {
     return s->visited_words * 64 >= atomic_load_explicit(&((vd_hnsw *)h)->slots, memory_order_acquire) &&
            s->pool_capacity >= ef;
 }
@@ -85,7 +85,7 @@ scratch *scratch_take(const vd_hnsw *h, uint32_t ef) {
     for (size_t i = 0; i < SCRATCH_SLOTS; i++) {
         if (atomic_load_explicit(&index->scratches[i], memory_order_relaxed)) {
             scratch *s = atomic_exchange_explicit(&index->scratches[i], NULL, memory_order_acquire);
-            if (s && fits(h, s, ef)) {
+            if (s && scratch_fits(h, s, ef)) {
                 s->distances = 0;
                 s->hops = 0;
                 return s;

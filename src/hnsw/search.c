@@ -88,14 +88,37 @@ static void scan(top *t, const float *query, double norm2, scratch *s) {
     }
 }
 
-static void walk(top *t, const float *query, double norm2, scratch *s, uint32_t k, uint32_t ef, uint32_t hidden,
+/* Descends to the base level with a scratch that knows every slot it can meet there: while this search was on its way, a batch
+ * may have been added. *s is then another one, or NULL when there is no memory. false: nothing to walk on. */
+static bool descend(const vd_hnsw *h, scratch **s, const float *query, uint32_t ef, candidate *nearest) {
+    for (;;) {
+        query_from_vector(h, *s, query);
+        if (!walk_descend(h, *s, 0, nearest)) {
+            return false;
+        }
+        if (scratch_fits(h, *s, ef)) { /* looked at after the entry point: whatever was met was handed out before */
+            return true;
+        }
+        scratch *fresh = scratch_take(h, ef);
+        if (fresh) {
+            fresh->hops = (*s)->hops;
+        }
+        scratch_give(h, *s);
+        *s = fresh;
+        if (!fresh) {
+            return false;
+        }
+    }
+}
+
+static void walk(top *t, const float *query, double norm2, scratch **work, uint32_t k, uint32_t ef, uint32_t hidden,
                  bool *dead) {
     const vd_hnsw *h = t->h;
     candidate nearest;
-    query_from_vector(h, s, query);
-    if (!walk_descend(h, s, 0, &nearest)) {
+    if (!descend(h, work, query, ef, &nearest)) {
         return;
     }
+    scratch *s = *work;
     walk_level(h, s, nearest, 0, ef, hidden);
     uint32_t extra = k / 2 > RERANK_EXTRA ? k / 2 : RERANK_EXTRA;
     uint32_t wanted = k + extra, counted = 0;
@@ -169,7 +192,11 @@ vd_status search_without(const vd_hnsw *index, const float *query, const vd_hnsw
         if (exact) {
             scan(&t, query, norm2, s);
         } else {
-            walk(&t, query, norm2, s, k, window, hidden, &dead);
+            walk(&t, query, norm2, &s, k, window, hidden, &dead);
+            if (!s) {
+                mem_release(&h->allocator, best, ((size_t)k + RERANK_EXTRA + 1) * sizeof *best);
+                return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+            }
             uint32_t same = vector_map_find(h, query);
             if (same != SLOT_NONE && same != hidden) {
                 emit(&t, query, norm2, same, &dead);

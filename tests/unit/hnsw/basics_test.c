@@ -680,6 +680,89 @@ static void calibration_comes_due_and_reports(void **state) {
     vd_hnsw_free(index);
 }
 
+/* ---- a batch that comes while a search is on its way ---- */
+
+enum { EARLY = 600, LATE = 12000, OVERTAKEN_DIMENSION = 4 };
+
+typedef struct overtaker {
+    vd_allocator face;
+    vd_hnsw *index;
+    float vectors[(EARLY + LATE) * OVERTAKEN_DIMENSION];
+    uint32_t numbers[EARLY + LATE];
+    bool armed;
+} overtaker;
+
+static void overtaker_add(overtaker *o, uint32_t from, uint32_t count) {
+    vd_hnsw_item *items = calloc(count, sizeof *items);
+    assert_non_null(items);
+    for (uint32_t i = 0; i < count; i++) {
+        items[i] = (vd_hnsw_item){.id = {(const char *)&o->numbers[from + i], sizeof o->numbers[0]},
+                                  .vector = o->vectors + (size_t)(from + i) * OVERTAKEN_DIMENSION};
+    }
+    OK(vd_hnsw_add(o->index, items, count, NULL, err));
+    free(items);
+}
+
+static void *overtaker_alloc(void *context, size_t size) {
+    overtaker *o = context;
+    if (o->armed) {
+        o->armed = false;
+        overtaker_add(o, EARLY, LATE);
+    }
+    return malloc(size);
+}
+
+static void *overtaker_resize(void *context, void *block, size_t old_size, size_t new_size) {
+    (void)context;
+    (void)old_size;
+    return realloc(block, new_size);
+}
+
+static void overtaker_release(void *context, void *block, size_t size) {
+    (void)context;
+    (void)size;
+    free(block);
+}
+
+/* The search has its working memory already when the index grows to twenty times its size: the nodes it then meets have numbers
+ * that the memory was not made for. */
+static void a_batch_may_overtake_a_search(void **state) {
+    (void)state;
+    overtaker *o = calloc(1, sizeof *o);
+    assert_non_null(o);
+    o->face = (vd_allocator){o, overtaker_alloc, overtaker_resize, overtaker_release};
+    rng r = {41};
+    data_fill(&r, SHAPE_UNIFORM, o->vectors, EARLY + LATE, OVERTAKEN_DIMENSION);
+    for (uint32_t i = 0; i < EARLY + LATE; i++) {
+        o->numbers[i] = i;
+    }
+    vd_hnsw_options options = {.dimension = OVERTAKEN_DIMENSION,
+                               .metric = VD_METRIC_EUCLIDEAN,
+                               .m = 6,
+                               .ef_construction = 40,
+                               .allocator = &o->face};
+    o->index = help_new(&options);
+    overtaker_add(o, 0, EARLY);
+    const float query[OVERTAKEN_DIMENSION] = {0.1f, 0.2f, -0.1f, 0.05f};
+    vd_hit hits[10], exact[10];
+    size_t count = 0;
+    vd_hnsw_guard guard;
+    vd_hnsw_enter(o->index, &guard);
+    OK(vd_hnsw_search(o->index, query, &(vd_hnsw_search_options){.k = 10}, hits, &count, NULL,
+                      err)); /* its memory stays */
+    o->armed = true;
+    OK(vd_hnsw_search(o->index, query, &(vd_hnsw_search_options){.k = 10}, hits, &count, NULL, err));
+    assert_false(o->armed);
+    assert_int_equal(count, 10);
+    OK(vd_hnsw_search(o->index, query, &(vd_hnsw_search_options){.k = 10, .exact = true}, exact, &count, NULL, err));
+    for (size_t i = 0; i < 10; i++) {
+        assert_true(same_bits(hits[i].distance, exact[i].distance));
+    }
+    vd_hnsw_leave(o->index, &guard);
+    vd_hnsw_free(o->index);
+    free(o);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_are_checked),
@@ -703,6 +786,7 @@ int main(void) {
         cmocka_unit_test(deleting_what_is_there_and_what_is_not),
         cmocka_unit_test(emptied_and_refilled),
         cmocka_unit_test(calibration_comes_due_and_reports),
+        cmocka_unit_test(a_batch_may_overtake_a_search),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
