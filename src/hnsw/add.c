@@ -175,6 +175,7 @@ static void add_batch(vd_hnsw *h, const vd_hnsw_item *items, size_t count, const
     executor_run(executor, write_task, &b, count >= 2 * WRITE_CHUNK ? width : 1);
     b.nodes = separate_twins(h, count);
     size_t first = 0;
+    atomic_store_explicit(&h->in_flux, true, memory_order_release);
     if (b.nodes && h->root == SLOT_NONE) {
         graph_insert(h, h->writer_scratch, h->work.nodes[first++]);
     }
@@ -182,6 +183,7 @@ static void add_batch(vd_hnsw *h, const vd_hnsw_item *items, size_t count, const
     executor_run(executor, link_task, &b, b.nodes - first >= 2 ? width : 1);
     size_t dead = publish(h, count);
     bury(h, dead, executor);
+    atomic_store_explicit(&h->in_flux, false, memory_order_release);
     reclaim(h, false);
 }
 

@@ -202,6 +202,7 @@ vd_status vd_hnsw_delete(vd_hnsw *h, const vd_id *ids, size_t count, const vd_ex
     vd_status status = reserve_locked(h, count, 0, err);
     size_t dead = 0;
     if (status == VD_OK) {
+        atomic_store_explicit(&h->in_flux, true, memory_order_release);
         atomic_fetch_add(&h->publish_seq, 1);
         for (size_t i = 0; i < count; i++) {
             uint32_t slot = ids[i].size ? id_map_find(h, ids[i]) : SLOT_NONE;
@@ -214,6 +215,7 @@ vd_status vd_hnsw_delete(vd_hnsw *h, const vd_id *ids, size_t count, const vd_ex
         atomic_fetch_sub_explicit(&h->count, dead, memory_order_release);
         atomic_fetch_add(&h->publish_seq, 1);
         bury(h, dead, executor);
+        atomic_store_explicit(&h->in_flux, false, memory_order_release);
         reclaim(h, false);
     }
     pthread_mutex_unlock(&h->writer);

@@ -149,6 +149,8 @@ struct vd_hnsw {
 
     pthread_mutex_t writer;
     _Atomic uint64_t publish_seq;
+    _Atomic bool
+        in_flux; /* nodes of the graph are about to live or have just died: searches look what is in their way */
     _Atomic uint64_t count;
     uint32_t *dead_list; /* DEAD and not yet swept */
     size_t dead_count, dead_capacity;

@@ -10,7 +10,8 @@
 
 #include "hnsw/hnsw_int.h"
 
-#define RETRIES 4 /* searches that a publication overtook look again, at most so often */
+#define WINDOW_MOST 8192u /* a pool larger than this costs more than measuring everything */
+#define RETRIES     4     /* searches that a publication overtook look again, at most so often */
 
 typedef struct result {
     double distance;
@@ -111,15 +112,59 @@ static bool descend(const vd_hnsw *h, scratch **s, const float *query, uint32_t 
     }
 }
 
-static void walk(top *t, const float *query, double norm2, scratch **work, uint32_t k, uint32_t ef, uint32_t hidden,
-                 bool *dead) {
+/* How many of the pool are in no answer: the new ones of a batch that is being linked, and the dead. */
+static uint32_t count_hidden(const vd_hnsw *h, const scratch *s) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->pool_size; i++) {
+        count += slot_state(h, pool_slot(s->pool[i])) != STATE_LIVE;
+    }
+    return count;
+}
+
+static bool in_flux(const vd_hnsw *index, uint64_t seq) {
+    vd_hnsw *h = (vd_hnsw *)index;
+    return atomic_load_explicit(&h->in_flux, memory_order_acquire) || atomic_load(&h->publish_seq) != seq;
+}
+
+/* Walks with room for `ef` items in the pool beside what is not (or no longer) one. A batch that is being written just where the
+ * query looks can take all the room: then the walk is done again with more. false: so much is in the way that a scan is quicker. */
+static bool walk_around(const vd_hnsw *h, scratch **work, const float *query, uint32_t ef, uint32_t window,
+                        uint32_t hidden, uint64_t seq) {
+    bool flux = in_flux(h, seq);
+    for (;;) {
+        candidate nearest;
+        if (!descend(h, work, query, window, &nearest)) {
+            if (*work) {
+                (*work)->pool_size = 0;
+            }
+            return true;
+        }
+        walk_level(h, *work, nearest, 0, window, hidden);
+        if ((!flux && !in_flux(h, seq)) || (*work)->pool_size < window) {
+            return true;
+        }
+        uint32_t in_the_way = count_hidden(h, *work);
+        if (window - in_the_way >= ef) {
+            return true;
+        }
+        if (window >= WINDOW_MOST) {
+            return false;
+        }
+        window = ef + 2 * in_the_way;
+        window = window > WINDOW_MOST ? WINDOW_MOST : window;
+    }
+}
+
+static bool walk(top *t, const float *query, double norm2, scratch **work, uint32_t k, uint32_t ef, uint32_t window,
+                 uint32_t hidden, uint64_t seq, bool *dead) {
     const vd_hnsw *h = t->h;
-    candidate nearest;
-    if (!descend(h, work, query, ef, &nearest)) {
-        return;
+    if (!walk_around(h, work, query, ef, window, hidden, seq)) {
+        return false;
     }
     scratch *s = *work;
-    walk_level(h, s, nearest, 0, ef, hidden);
+    if (!s) {
+        return true;
+    }
     uint32_t extra = k / 2 > RERANK_EXTRA ? k / 2 : RERANK_EXTRA;
     uint32_t wanted = k + extra, counted = 0;
     for (uint32_t i = 0; i < s->pool_size && i < wanted;
@@ -133,6 +178,7 @@ static void walk(top *t, const float *query, double norm2, scratch **work, uint3
         counted += emit(t, query, norm2, pool_slot(s->pool[i]), dead);
         s->distances++;
     }
+    return true;
 }
 
 /* While a batch became visible, an id may have been met in its old and its new slot: keep the nearer. */
@@ -192,10 +238,13 @@ vd_status search_without(const vd_hnsw *index, const float *query, const vd_hnsw
         if (exact) {
             scan(&t, query, norm2, s);
         } else {
-            walk(&t, query, norm2, &s, k, window, hidden, &dead);
+            bool walked = walk(&t, query, norm2, &s, k, ef, window, hidden, seq, &dead);
             if (!s) {
                 mem_release(&h->allocator, best, ((size_t)k + RERANK_EXTRA + 1) * sizeof *best);
                 return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+            }
+            if (!walked) {
+                scan(&t, query, norm2, s);
             }
             uint32_t same = vector_map_find(h, query);
             if (same != SLOT_NONE && same != hidden) {
@@ -207,8 +256,8 @@ vd_status search_without(const vd_hnsw *index, const float *query, const vd_hnsw
             break;
         }
         drop_repeated_ids(&t);
-        if (!dead && !exact) {
-            break; /* nothing that died meanwhile was in the way */
+        if (!dead && !exact && t.count >= k) {
+            break; /* nothing that died meanwhile was in the way, and repeated ids did not leave the answer short */
         }
     }
     *count = t.count < k ? t.count : k;

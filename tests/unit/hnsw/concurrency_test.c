@@ -18,6 +18,7 @@ enum {
     DIMENSION = 24,
     STABLE = 700, /* ids that are added first and never touched */
     RANGE = 500,  /* ids of each writer */
+    STEADY = 30,  /* the first of them: added again and again with the vector they have, never deleted */
     WRITERS = 2,
     READERS = 3,
     IDS = STABLE + WRITERS * RANGE,
@@ -43,6 +44,7 @@ typedef struct world {
     char ids[IDS][12];
     version *current[IDS]; /* the owner's; NULL: not there */
     version *stable[STABLE];
+    version *steady[WRITERS][STEADY]; /* the first version of each */
     uint32_t rounds;
 } world;
 
@@ -68,6 +70,10 @@ static void release_payload(void *context, void *payload) {
     atomic_fetch_add(&((version *)payload)->released, 1);
 }
 
+static bool is_steady(uint32_t number) {
+    return number >= STABLE && (number - STABLE) % RANGE < STEADY;
+}
+
 static version *version_new(actor *a, rng *r, uint32_t number) {
     if (a->made_count == a->made_room) {
         a->made_room = a->made_room ? 2 * a->made_room : 1024;
@@ -79,7 +85,9 @@ static version *version_new(actor *a, rng *r, uint32_t number) {
     }
     a->made[a->made_count++] = v;
     v->number = number;
-    if (number >= STABLE && rng_below(r, 5) == 0) { /* an exact copy of one that stays */
+    if (is_steady(number) && a->w->current[number]) {
+        memcpy(v->vector, a->w->current[number]->vector, sizeof v->vector);
+    } else if (number >= STABLE && rng_below(r, 5) == 0) { /* an exact copy of one that stays */
         memcpy(v->vector, a->w->stable[rng_below(r, STABLE)]->vector, sizeof v->vector);
     } else {
         data_fill(r, SHAPE_CLUSTERED, v->vector, 1, DIMENSION);
@@ -147,10 +155,13 @@ static void *write_thread(void *arg) {
     for (uint32_t round = 0; round < w->rounds && fine && !fault_any(&w->note); round++) {
         uint32_t numbers[BATCH];
         size_t count = 1 + rng_below(&r, BATCH);
+        bool adds = rng_below(&r, 3) > 0;
         for (size_t i = 0; i < count; i++) {
-            numbers[i] = STABLE + a->number * RANGE + rng_below(&r, RANGE);
+            uint32_t first = STABLE + a->number * RANGE;
+            numbers[i] = adds && rng_below(&r, 3) == 0 ? first + rng_below(&r, STEADY)
+                                                       : first + STEADY + rng_below(&r, RANGE - STEADY);
         }
-        fine = rng_below(&r, 3) ? add_some(a, numbers, count, &r) : delete_some(a, numbers, count);
+        fine = adds ? add_some(a, numbers, count, &r) : delete_some(a, numbers, count);
         if (fine && a->number == 0 && round % 64 == 63) {
             fine = vd_hnsw_calibrate(w->index, w->executor, NULL) == VD_OK;
         }
@@ -253,10 +264,40 @@ static bool look(actor *a, rng *r) {
     return fine;
 }
 
+/* An id that is replaced all the time by an item with the same vector is there at every moment. */
+static bool look_for_steady(actor *a, rng *r) {
+    world *w = a->w;
+    const version *first = w->steady[rng_below(r, WRITERS)][rng_below(r, STEADY)];
+    bool exact = rng_below(r, 8) == 0, found = false;
+    vd_hit hits[K];
+    size_t count = 0;
+    vd_hnsw_guard guard;
+    vd_hnsw_enter(w->index, &guard);
+    uint64_t begun = tick(w);
+    bool fine = vd_hnsw_search(w->index, first->vector, &(vd_hnsw_search_options){.k = K, .exact = exact}, hits, &count,
+                               NULL, NULL) == VD_OK;
+    for (size_t i = 0; fine && i < count; i++) {
+        fine = version_fits(w, hits[i].payload, hits[i].id, begun, "search");
+        found |= ((version *)hits[i].payload)->number == first->number;
+    }
+    void *payload = NULL;
+    if (fine && !found) {
+        fault_put(&w->note, "id %s, replaced by its like, is not found (%s)", w->ids[first->number],
+                  exact ? "exact" : "graph");
+        fine = false;
+    }
+    if (fine && vd_hnsw_get(w->index, id_of(w, first->number), NULL, &payload) != VD_OK) {
+        fault_put(&w->note, "get of id %s, replaced by its like", w->ids[first->number]);
+        fine = false;
+    }
+    vd_hnsw_leave(w->index, &guard);
+    return fine;
+}
+
 static void *read_thread(void *arg) {
     actor *a = arg;
     rng r = {500 + a->number};
-    while (atomic_load(&a->w->writers_left) && !fault_any(&a->w->note) && look(a, &r)) {
+    while (atomic_load(&a->w->writers_left) && !fault_any(&a->w->note) && look(a, &r) && look_for_steady(a, &r)) {
     }
     return NULL;
 }
@@ -345,6 +386,11 @@ static world *world_new(vd_metric metric, vd_encoding encoding, executor_pool *p
     for (uint32_t i = 0; i < STABLE; i++) {
         assert_true(add_some(first, &i, 1, &r));
         w->stable[i] = w->current[i];
+    }
+    for (uint32_t i = 0; i < WRITERS * STEADY; i++) {
+        uint32_t number = STABLE + i / STEADY * RANGE + i % STEADY;
+        assert_true(add_some(first, &number, 1, &r));
+        w->steady[i / STEADY][i % STEADY] = w->current[number];
     }
     return w;
 }
@@ -491,6 +537,96 @@ static void a_parked_reader_keeps_what_it_saw(void **state) {
     free(w);
 }
 
+/* A batch that is being linked right beside what a reader looks for is in nobody's answer, and in nobody's way. */
+enum { CLOSE = 1200, CLOSE_BATCH = 3000 };
+
+typedef struct flood {
+    vd_hnsw *index;
+    const vd_executor *executor;
+    fault_note note;
+    _Atomic bool done;
+    float *vectors; /* CLOSE that are there, then CLOSE_BATCH that come */
+    uint32_t numbers[CLOSE + CLOSE_BATCH];
+} flood;
+
+static void *flood_thread(void *arg) {
+    flood *f = arg;
+    static vd_hnsw_item items[CLOSE_BATCH];
+    static vd_id ids[CLOSE_BATCH];
+    for (int round = 0; round < 3 && !fault_any(&f->note); round++) {
+        for (uint32_t i = 0; i < CLOSE_BATCH; i++) {
+            uint32_t at = CLOSE + i;
+            ids[i] = (vd_id){(const char *)&f->numbers[at], sizeof f->numbers[at]};
+            items[i] = (vd_hnsw_item){ids[i], f->vectors + (size_t)at * DIMENSION, NULL};
+        }
+        size_t deleted = 0;
+        if (vd_hnsw_add(f->index, items, CLOSE_BATCH, NULL, NULL) != VD_OK ||
+            vd_hnsw_delete(f->index, ids, CLOSE_BATCH, f->executor, &deleted, NULL) != VD_OK ||
+            deleted != CLOSE_BATCH) {
+            fault_put(&f->note, "round %d of adding and deleting failed", round);
+        }
+    }
+    atomic_store(&f->done, true);
+    return NULL;
+}
+
+static void a_batch_in_the_making_hides_nothing(void **state) {
+    (void)state;
+    executor_pool *pool = NULL;
+    assert_int_equal(executor_pool_new(2, &pool), VD_OK);
+    flood *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    f->executor = executor_pool_get(pool);
+    f->vectors = malloc(sizeof *f->vectors * DIMENSION * (CLOSE + CLOSE_BATCH));
+    assert_non_null(f->vectors);
+    rng r = {23};
+    data_fill(&r, SHAPE_UNIFORM, f->vectors, CLOSE + CLOSE_BATCH, DIMENSION);
+    f->index = help_new(&(vd_hnsw_options){.dimension = DIMENSION, .metric = VD_METRIC_EUCLIDEAN});
+    for (uint32_t i = 0; i < CLOSE + CLOSE_BATCH; i++) {
+        f->numbers[i] = i;
+        if (i >= CLOSE) { /* nearer to the origin than anything that is there */
+            for (uint32_t j = 0; j < DIMENSION; j++) {
+                f->vectors[(size_t)i * DIMENSION + j] *= 0.01f;
+            }
+            continue;
+        }
+        vd_hnsw_item item = {{(const char *)&f->numbers[i], sizeof i}, f->vectors + (size_t)i * DIMENSION, NULL};
+        OK(vd_hnsw_add(f->index, &item, 1, NULL, err));
+    }
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, flood_thread, f), 0);
+    uint32_t searches = 0, alone = 0;
+    while (!atomic_load(&f->done) && !fault_any(&f->note)) {
+        const float origin[DIMENSION] = {0.001f};
+        vd_hit hits[K];
+        size_t count = 0;
+        uint32_t old = 0;
+        vd_hnsw_guard guard;
+        vd_hnsw_enter(f->index, &guard);
+        vd_status status =
+            vd_hnsw_search(f->index, origin, &(vd_hnsw_search_options){.k = K, .ef = 100}, hits, &count, NULL, NULL);
+        for (size_t i = 0; i < count; i++) {
+            uint32_t number;
+            memcpy(&number, hits[i].id.data, sizeof number);
+            old += number < CLOSE;
+        }
+        vd_hnsw_leave(f->index, &guard);
+        if (status != VD_OK || count != K) {
+            fault_put(&f->note, "search %u beside a batch: %zu hits, not %d", searches, count, K);
+        }
+        searches++;
+        alone += old == count;
+    }
+    pthread_join(thread, NULL);
+    fault_assert_none(&f->note);
+    print_message("%u searches, %u of them answered with old items alone\n", searches, alone);
+    help_check(f->index, "after the batches");
+    vd_hnsw_free(f->index);
+    executor_pool_free(pool);
+    free(f->vectors);
+    free(f);
+}
+
 /* More readers inside at a time than the index has places for: they take turns, and nobody is lost. */
 enum { CROWD = 150 };
 
@@ -545,6 +681,7 @@ int main(void) {
         cmocka_unit_test(mixed_load_cosine_codes),
         cmocka_unit_test(mixed_load_euclidean_auto),
         cmocka_unit_test(a_parked_reader_keeps_what_it_saw),
+        cmocka_unit_test(a_batch_in_the_making_hides_nothing),
         cmocka_unit_test(a_crowd_of_readers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
