@@ -8,6 +8,7 @@
 #
 # In order: packages, release build (gcc, warnings are errors) and all tests, the same under ASan + UBSan, under TSan, a clang
 # build with the fuzz targets, the steps of the Dockerfile. A step that fails does not stop those after it.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # also right when called as `sh scripts/check.sh`
 set -uo pipefail
 cd "$(dirname "$0")/.."
 

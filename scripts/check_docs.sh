@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Every file that a document links to, and every path under src/ or include/ it names in backticks, exists.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # also right when called as `sh scripts/check_docs.sh`
 set -uo pipefail
 cd "$(dirname "$0")/.."
 bad=0

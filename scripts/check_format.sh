@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Fails on C and C++ files that clang-format 14 would change; --fix changes them.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # also right when called as `sh scripts/check_format.sh`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tool=$(command -v clang-format-14 || true)

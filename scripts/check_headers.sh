@@ -2,6 +2,7 @@
 # Every header compiles on its own, the public ones also as strict C11 and as C++.
 #
 #   scripts/check_headers.sh [DIRECTORY]    where the generated messages are (build/release/proto otherwise)
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # also right when called as `sh scripts/check_headers.sh`
 set -uo pipefail
 cd "$(dirname "$0")/.."
 proto=${1:-build/release/proto}

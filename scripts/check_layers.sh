@@ -3,6 +3,7 @@
 #
 #   scripts/check_layers.sh [ROOT]      ROOT: the checkout, this one otherwise
 #   scripts/check_layers.sh --self-test shows that offending includes are found
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # also right when called as `sh scripts/check_layers.sh`
 set -euo pipefail
 
 # What each folder may include of the others. A folder may always include itself and the public headers that `public` names.

@@ -2,6 +2,7 @@
 # Puts the table that `vectord config markdown` prints into docs/config.md; --check fails when the file says something else.
 #
 #   scripts/config_md.sh [--check] VECTORD
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # also right when called as `sh scripts/config_md.sh`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 check=no

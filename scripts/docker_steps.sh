@@ -6,6 +6,7 @@
 #
 # Needs root, debootstrap, a Debian mirror and network namespaces; says what is missing and exits with 77 otherwise. The checks of
 # the texts alone (lint) always run.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # also right when called as `sh scripts/docker_steps.sh`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dockerfile=docker/Dockerfile compose=docker/compose.yaml

@@ -3,6 +3,7 @@
 #
 #   scripts/fuzz_one.sh SECONDS TARGET
 # Ends with "fuzz ok: NAME ..." or "fuzz failed: NAME" and the reason.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # also right when called as `sh scripts/fuzz_one.sh`
 set -uo pipefail
 cd "$(dirname "$0")/.."
 seconds=$1 target=$2

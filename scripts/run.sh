@@ -5,6 +5,7 @@
 #   scripts/run.sh --once       stop after the demo, exit code 0
 #   --http-port N  --gateway-port N  --rpc-port N     other ports (0: any free one); 3215, 3110 and 3216 otherwise
 #   --data-dir DIR                                    another folder; ./vectord-data otherwise
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # also right when called as `sh scripts/run.sh`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
