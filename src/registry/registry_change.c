@@ -259,16 +259,16 @@ vd_status registry_create(registry *r, const index_params *params, bytes request
 /* ---- delete ---- */
 
 static vd_status delete_index(registry *r, vd_index *index, vd_error *err) {
-    vd_status status;
-    switch (atomic_load_explicit(&index->state, memory_order_acquire)) {
-    case INDEX_LOADING:
-        return index_check_ready(index, err);
-    case INDEX_QUARANTINED:
+    vd_status status = index_check_ready(index, err); /* one look: it may become ready meanwhile */
+    switch (status) {
+    case VD_OK:
+        status = index_drop(index, err);
+        break;
+    case VD_DATA_LOSS:
         status = index_drop_quarantined(index, err);
         break;
     default:
-        status = index_drop(index, err);
-        break;
+        return status;
     }
     if (status != VD_OK) {
         return store_failed(status, err);

@@ -286,6 +286,31 @@ static void delete_under_load(void **state) {
     assert_int_equal(count_files(f, "_vectors/.journal/*"), 0);
 }
 
+/* The linker sends the calls of index_check_ready here, so that an index can become ready at the worst moment. */
+vd_status __real_index_check_ready(vd_index *index, vd_error *err);
+vd_status __wrap_index_check_ready(vd_index *index, vd_error *err);
+static vd_index *ready_at_next_look;
+vd_status __wrap_index_check_ready(vd_index *index, vd_error *err) {
+    if (index == ready_at_next_look) {
+        ready_at_next_look = NULL;
+        index_set_ready(index);
+    }
+    return __real_index_check_ready(index, err);
+}
+
+static void delete_while_loading(void **state) {
+    fixture *f = *state;
+    make_index(f, "t", VD_METRIC_COSINE);
+    vd_index *index = get_index(f, "t");
+    atomic_store(&index->state, INDEX_LOADING);
+    FAILS(registry_delete(f->r, bytes_str("t"), (bytes){NULL, 0}, NULL), VD_UNAVAILABLE);
+    ready_at_next_look = index;
+    index_release(index);
+    OK(registry_delete(f->r, bytes_str("t"), (bytes){NULL, 0}, NULL));
+    FAILS(registry_acquire(f->r, bytes_str("t"), &index, NULL), VD_NOT_FOUND);
+    assert_int_equal(count_files(f, "_vectors/*.lhv1"), 0);
+}
+
 static void stop_refuses_and_saves(void **state) {
     fixture *f = *state;
     make_index(f, "t", VD_METRIC_COSINE);
@@ -337,6 +362,7 @@ int main(void) {
         T(ephemeral),
         T(one_name_many_threads),
         T(delete_under_load),
+        T(delete_while_loading),
         T(stop_refuses_and_saves),
         T(metrics_follow_indexes),
     };
