@@ -8,7 +8,8 @@
  *          one had been durable: that is damage, and the index is quarantined
  * A BEGIN that claims more than has been read up to there means that acknowledged records are missing: quarantined too.
  *
- * Request ids are remembered from every record that is still there, also from those the frame contains already.
+ * Request ids are remembered from the records that are replayed, and from no other: one that the frame's position covers may have
+ * been refused, and the segment whose BEGIN said so be gone.
  *
  * Consecutive adds go to the engine together. Sequence numbers go on above everything ever seen, void or not, so that no number
  * and no segment key is used twice.
@@ -129,10 +130,10 @@ static vd_status replay_delete(replay *r, const journal_record *record, vd_error
 
 static vd_status replay_record(replay *r, size_t s, const journal_record *record, vd_error *err) {
     vd_status status = VD_OK;
-    dedupe_put(&r->index->dedupe, (uint8_t)record->kind, record->request_id, record->item_count, record->length_after);
     if (record->sequence <= r->reached) {
         return VD_OK; /* the frame has it */
     }
+    dedupe_put(&r->index->dedupe, (uint8_t)record->kind, record->request_id, record->item_count, record->length_after);
     if (record->kind == JOURNAL_ADD) {
         for (size_t i = 0; status == VD_OK && i < record->item_count; i++) {
             status = replay_item(r, s, &record->items[i], err);

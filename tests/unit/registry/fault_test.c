@@ -350,6 +350,41 @@ static void refused_records_are_void(void **state) {
     free(m);
 }
 
+static int refuse_unlink(void *context, const char *path) {
+    (void)context;
+    (void)path;
+    return EIO;
+}
+
+/* The refused record is on the disk whole, in a segment that a frame has made superfluous and that could not be removed: nothing
+ * says any more that it was refused, so its request id must not be taken for an answered one. */
+static void refused_requests_are_not_remembered(void **state) {
+    fixture *f = *state;
+    model *m = calloc(1, sizeof *m);
+    assert_non_null(m);
+    make_index(f, "t", VD_METRIC_COSINE);
+    vd_index *index = get_index(f, "t");
+    put_one(index, m, "a", 1, NULL);
+    const io_table well = f->io.table;
+    f->io.table.data_sync = refuse_sync;
+    f->io.table.truncate = refuse_truncate;
+    FAILS(add_one(index, "b", 2, NULL, "r", NULL, NULL), VD_UNAVAILABLE);
+    f->io.table = well;
+    f->io.table.unlink = refuse_unlink;
+    OK(index_save(index, NULL));
+    f->io.table = well;
+    index_release(index);
+    assert_int_equal(count_files(f, "_vectors/.journal/*/*"), 1);
+    fixture_crash(f);
+    index = get_index(f, "t");
+    check_model(index, m);
+    OK(add_one(index, "b", 2, NULL, "r", NULL, NULL)); /* sent again, and answered with success */
+    model_put(m, "b", 2, NULL);
+    check_model(index, m);
+    index_release(index);
+    free(m);
+}
+
 static void full_disk_recovers(void **state) {
     fixture *f = *state;
     model *m = calloc(1, sizeof *m);
@@ -423,8 +458,16 @@ static void refused_delete(void **state) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(fail_once_then_stop), T(fail_once_then_crash),     T(full_once_then_stop), T(dies_for_good),
-        T(open_fails),          T(refused_records_are_void), T(full_disk_recovers),  T(refused_delete),
+        T(fail_once_then_stop),
+        T(fail_once_then_crash),
+        T(full_once_then_stop),
+        T(dies_for_good),
+        T(open_fails),
+        T(refused_records_are_void),
+        T(refused_requests_are_not_remembered),
+
+        T(full_disk_recovers),
+        T(refused_delete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
