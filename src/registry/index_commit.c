@@ -207,6 +207,23 @@ static vd_status open_segment(vd_index *index, uint64_t first, vd_error *err) {
     return status;
 }
 
+/* Nothing in the newest segment was ever durable: its file goes, or a disk that stays full would be filled with one per refused
+ * group. One that cannot be removed stays listed and goes with the next save. */
+static void withdraw_segment(vd_index *index, uint64_t first) {
+    objstore *store = index->owner->store;
+    char key[JOURNAL_KEY_MAX];
+    registry_segment_key(index->epoch, first, key);
+    if (store->v->remove(store, key, NULL) != VD_OK) {
+        return;
+    }
+    pthread_mutex_lock(&index->lock);
+    if (index->segment_count && index->segments[index->segment_count - 1].first == first) {
+        index->segment_count--;
+        index_count_journal_locked(index);
+    }
+    pthread_mutex_unlock(&index->lock);
+}
+
 /* All records of the group, durable. */
 static vd_status journal_group(commit *c, vd_error *err) {
     vd_index *index = c->index;
@@ -225,7 +242,8 @@ static vd_status journal_group(commit *c, vd_error *err) {
             return status;
         }
     }
-    vd_status status = index->log ? VD_OK : open_segment(index, c->first_sequence, err);
+    bool fresh = !index->log;
+    vd_status status = fresh ? open_segment(index, c->first_sequence, err) : VD_OK;
     if (status == VD_OK) {
         grow_segment(index, index->records.size);
         status = store->v->log_append(index->log, index->records.data, index->records.size, err);
@@ -237,6 +255,9 @@ static vd_status journal_group(commit *c, vd_error *err) {
     if (status != VD_OK && index->log) {
         store->v->log_close(index->log);
         index->log = NULL;
+    }
+    if (status != VD_OK && status != VD_ALREADY_EXISTS && fresh) {
+        withdraw_segment(index, c->first_sequence);
     }
     return status;
 }

@@ -385,6 +385,41 @@ static void refused_requests_are_not_remembered(void **state) {
     free(m);
 }
 
+static int refuse_write(void *context, int fd, const void *data, size_t size, uint64_t offset, size_t *done) {
+    (void)context;
+    (void)fd;
+    (void)data;
+    (void)size;
+    (void)offset;
+    (void)done;
+    return ENOSPC;
+}
+
+/* Files can still be made on a full disk: clients that try again and again must not fill it with empty ones. */
+static void refused_writes_leave_no_files(void **state) {
+    fixture *f = *state;
+    model *m = calloc(1, sizeof *m);
+    assert_non_null(m);
+    make_index(f, "t", VD_METRIC_COSINE);
+    vd_index *index = get_index(f, "t");
+    put_one(index, m, "a", 1, NULL);
+    const io_table well = f->io.table;
+    f->io.table.write = refuse_write;
+    for (int i = 0; i < 20; i++) {
+        FAILS(add_one(index, "b", 2, NULL, NULL, NULL, NULL), VD_DISK_FULL);
+    }
+    f->io.table = well;
+    assert_int_equal(count_files(f, "_vectors/.journal/*/*"), 1);
+    assert_int_equal(index->segment_count, 1);
+    put_one(index, m, "c", 3, NULL);
+    index_release(index);
+    fixture_crash(f);
+    index = get_index(f, "t");
+    check_model(index, m);
+    index_release(index);
+    free(m);
+}
+
 static void full_disk_recovers(void **state) {
     fixture *f = *state;
     model *m = calloc(1, sizeof *m);
@@ -465,7 +500,7 @@ int main(void) {
         T(open_fails),
         T(refused_records_are_void),
         T(refused_requests_are_not_remembered),
-
+        T(refused_writes_leave_no_files),
         T(full_disk_recovers),
         T(refused_delete),
     };
