@@ -19,14 +19,14 @@ static bool is_dead(const vd_hnsw *h, uint32_t slot) {
     return slot_state(h, slot) == STATE_DEAD;
 }
 
-static uint32_t add_candidate(uint32_t *list, uint32_t count, uint32_t slot) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (list[i] == slot) {
-            return count;
-        }
-    }
-    list[count] = slot;
-    return count + 1;
+/* Whether `slot` is met for the first time since scratch_begin. */
+static bool first_met(scratch *s, uint32_t slot) {
+    uint32_t word = slot / 64;
+    uint64_t bit = 1ull << (slot % 64);
+    uint64_t seen = s->visited_tag[word] == s->visited_epoch ? s->visited[word] : 0;
+    s->visited_tag[word] = s->visited_epoch;
+    s->visited[word] = seen | bit;
+    return !(seen & bit);
 }
 
 /* Rewrites the list of `slot` without dead nodes, filled from behind them (two dead nodes deep). */
@@ -48,18 +48,23 @@ static void repair_list(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t le
     if (dead_count == 0) {
         return;
     }
+    scratch_begin(s);
+    (void)first_met(s, slot);
+    for (uint32_t i = 0; i < count; i++) {
+        (void)first_met(s, i < found ? near[i] : dead[i - found]);
+    }
     for (uint32_t i = 0; i < dead_count; i++) { /* grows while it is walked: the dead behind the dead */
         const _Atomic uint32_t *behind = level_links(h, dead[i], level);
         uint32_t n = links_count(behind, capacity);
         for (uint32_t j = 0; j < n && found < REPAIR_CANDIDATES - 1; j++) {
             uint32_t other = link_get(behind, j);
-            if (other == slot) {
+            if (!first_met(s, other)) {
                 continue;
             }
             if (!is_dead(h, other)) {
-                found = add_candidate(near, found, other);
+                near[found++] = other;
             } else if (dead_count < capacity) {
-                dead_count = add_candidate(dead, dead_count, other);
+                dead[dead_count++] = other;
             }
         }
     }
