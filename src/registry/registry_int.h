@@ -251,7 +251,8 @@ typedef struct journal_found {
 
 struct registry {
     registry_options options;
-    objstore *store; /* owned; NULL: ephemeral */
+    objstore *store;      /* owned; NULL: ephemeral */
+    bool frames_left_out; /* the store has more than may be served; fixed once it is listed */
     saver *saver;
     _Atomic(metric *) saves, save_failures, journal_failures, journal_syncs; /* NULL until somebody wants them */
 

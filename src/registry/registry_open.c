@@ -6,6 +6,7 @@
  *   tombstone there                      the rest of a delete that was cut short: removed
  *   its name is quarantined              that index's own journal, as far as anybody can tell: left alone
  *   its beginning cannot be read         left alone while anything is quarantined, else set aside
+ *   not every frame could be served      left alone: it may be the journal of one of those
  *   otherwise                            the frame was overwritten (by the original, or another vectord) or lost: set
  *                                        aside, with a warning
  * What is set aside is never listed again and never touched again, so every start has this to do once.
@@ -169,6 +170,7 @@ static vd_status list_store(registry *r, vd_error *err) {
     }
     free(l.frames);
     if (l.too_many) {
+        r->frames_left_out = true;
         log_event(LOG_ERROR, "too many indexes in the store: not all are served", "limit=%d not_served=%zu",
                   VD_INDEXES_MAX, l.too_many);
     }
@@ -280,6 +282,9 @@ void registry_settle_journals(registry *r) {
         }
         if (journal->tombstone) {
             settle_one(r, journal, true);
+            continue;
+        }
+        if (r->frames_left_out) {
             continue;
         }
         read_journal_name(r, journal);

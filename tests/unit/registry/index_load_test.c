@@ -4,6 +4,7 @@
  * A crash is the moment from which no I/O call does anything any more (fixture.h).
  */
 #include <pthread.h>
+#include <unistd.h>
 
 #include "unit/registry/fixture.h"
 
@@ -543,6 +544,59 @@ static void foreign_damage(void **state) {
 }
 
 /* Thousands of items in both: chunks, batches, keeps across batches. */
+/* ---- more frames than may be served ---- */
+
+typedef struct listing_order {
+    int (*visit)(void *arg, const char *name, int is_directory);
+    void *arg;
+    bool last; /* t.lhv1 was left for the end */
+} listing_order;
+
+static int visit_but_t(void *arg, const char *name, int is_directory) {
+    listing_order *order = arg;
+    if (strcmp(name, "t.lhv1") == 0) {
+        order->last = true;
+        return 0;
+    }
+    return order->visit(order->arg, name, is_directory);
+}
+
+static int list_t_last(void *context, const char *path, int (*visit)(void *arg, const char *name, int is_directory),
+                       void *arg) {
+    listing_order order = {.visit = visit, .arg = arg};
+    int error = io_system()->list(context, path, visit_but_t, &order);
+    return !error && order.last && visit(arg, "t.lhv1", 0) ? 0 : error;
+}
+
+/* An index that one start could not serve has its journal when another one can. */
+static void too_many_frames(void **state) {
+    fixture *f = *state;
+    model *m = new_model();
+    make_index(f, "x", VD_METRIC_COSINE);
+    make_index(f, "t", VD_METRIC_COSINE);
+    vd_index *index = get_index(f, "t");
+    put_one(index, m, "a", 1, NULL);
+    index_release(index);
+    fixture_crash_closed(f);
+    char from[320], to[320];
+    snprintf(from, sizeof from, "%s/_vectors/x.lhv1", f->path);
+    for (int i = 1; i < VD_INDEXES_MAX; i++) {
+        snprintf(to, sizeof to, "%s/_vectors/x%d.lhv1", f->path, i);
+        assert_int_equal(link(from, to), 0);
+    }
+    f->io.table.list = list_t_last;
+    fixture_open(f);
+    FAILS(registry_acquire(f->r, bytes_str("t"), &index, NULL), VD_NOT_FOUND);
+    fixture_crash_closed(f);
+    for (int i = 1; i < VD_INDEXES_MAX; i++) {
+        snprintf(to, sizeof to, "%s/_vectors/x%d.lhv1", f->path, i);
+        assert_int_equal(unlink(to), 0);
+    }
+    fixture_open(f);
+    check_index(f, "t", m);
+    free(m);
+}
+
 static void larger(void **state) {
     fixture *f = *state;
     model *m = new_model();
@@ -589,20 +643,11 @@ static void larger(void **state) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(stop_and_crash),
-        T(crash_between_saves),
-        T(saves_at_once),
-        T(torn_tail),
-        T(damaged_frame),
-        T(damaged_journal),
-        T(missing_segment),
-        T(stale_journal),
-        T(frame_without_journal_and_journal_without_frame),
-        T(tombstone),
-        T(copied_frame),
-        T(foreign_frames),
-        T(foreign_damage),
-        T(larger),
+        T(stop_and_crash),  T(crash_between_saves), T(saves_at_once),
+        T(torn_tail),       T(damaged_frame),       T(damaged_journal),
+        T(missing_segment), T(stale_journal),       T(frame_without_journal_and_journal_without_frame),
+        T(tombstone),       T(copied_frame),        T(foreign_frames),
+        T(foreign_damage),  T(too_many_frames),     T(larger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
