@@ -208,9 +208,11 @@ vd_status reserve_locked(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *er
     if (status) {
         return status;
     }
-    bool done = retire_reserve(h, to_retire) == VD_OK && map_reserve(h, &h->id_map, items) == VD_OK &&
-                map_reserve(h, &h->vector_map, items) == VD_OK && ids_reserve(h, items, id_bytes) == VD_OK &&
-                reserve_work(h, items) && scratch_reserve_writer(h, h->options.ef_construction) == VD_OK;
+    /* the maps first: the tables they leave behind are retired here and now */
+    bool done = retire_reserve(h, 2) == VD_OK && map_reserve(h, &h->id_map, items) == VD_OK &&
+                map_reserve(h, &h->vector_map, items) == VD_OK && retire_reserve(h, to_retire) == VD_OK &&
+                ids_reserve(h, items, id_bytes) == VD_OK && reserve_work(h, items) &&
+                scratch_reserve_writer(h, h->options.ef_construction) == VD_OK;
     if (done && dead > h->dead_capacity) {
         done = grow_array(h, &h->dead_list, h->dead_capacity, dead + dead / 2);
         h->dead_capacity = done ? dead + dead / 2 : h->dead_capacity;

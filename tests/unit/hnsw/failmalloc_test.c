@@ -350,6 +350,26 @@ static void what_was_reserved_cannot_fail(void **state) {
     }
 }
 
+/* One reserve after another, each with tables that grow and leave the old ones to be freed later: that takes room as well. */
+static void reserved_again_and_again_cannot_fail(void **state) {
+    (void)state;
+    for (uint32_t first = 20; first < 45; first++) {
+        for (uint32_t count = first + 1; count < 80; count++) {
+            stage *s = stage_new(0);
+            vd_hnsw_item items[80];
+            OK(vd_hnsw_reserve(s->index, first, first * sizeof(uint32_t), err));
+            OK(vd_hnsw_reserve(s->index, count, count * sizeof(uint32_t), err));
+            let_fail_after(s, 0);
+            for (uint32_t i = 0; i < count; i++) {
+                items[i] = item_of(s, i);
+            }
+            OK(vd_hnsw_add(s->index, items, count, NULL, err));
+            expect_contents(s, count);
+            stage_free(s, count);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(making_an_index),
@@ -363,6 +383,7 @@ int main(void) {
         cmocka_unit_test(calibrating),
         cmocka_unit_test(checking),
         cmocka_unit_test(what_was_reserved_cannot_fail),
+        cmocka_unit_test(reserved_again_and_again_cannot_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
