@@ -131,7 +131,7 @@ static vd_status stage(commit *c, index_op *group, index_op *op) {
     }
     vd_hnsw_leave(index->engine, &guard);
     op->length = c->length;
-    if (op->count == 0 && op->request_id.size == 0) {
+    if (op->count == 0 && op->request_id.size == 0 && !index->in_doubt) {
         return VD_OK; /* a delete of ids that are not there, and nobody can ask for its answer again */
     }
     op->logged = true;
@@ -278,6 +278,7 @@ static void journal_failed(vd_index *index, index_op *group, vd_status status, c
             op->err = err;
         }
     }
+    index->in_doubt = true;
     metric_add(index->owner->journal_failures, 1);
     log_event(LOG_ERROR, "journal write failed: nothing of it was applied", "index=%s error=%s", index->name,
               cause->text);
@@ -360,6 +361,7 @@ static void settle(commit *c, index_op *group) {
             dedupe_put(&index->dedupe, (uint8_t)op->kind, op->request_id, op->affected, op->length);
         }
     }
+    index->in_doubt = false;
     index->acked = index->next_sequence - 1;
     atomic_store(&index->sequence, index->acked);
     atomic_store(&index->last_write_ms, clock_now_ms());

@@ -170,6 +170,7 @@ struct vd_index {
     uint64_t next_sequence;
     uint64_t acked;        /* greatest sequence that was answered with success (or replayed) */
     bool needs_frame;      /* the store has no frame with our epoch: one goes first */
+    bool in_doubt;         /* a group was refused and nothing has been durable since: a crash may bring it back */
     char write_fault[400]; /* memory and journal differ: no more writes until a restart; "" normally */
 
     /* for readers at any time: */

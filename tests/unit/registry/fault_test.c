@@ -350,6 +350,32 @@ static void refused_records_are_void(void **state) {
     free(m);
 }
 
+/* A delete that finds nothing, because the add before it was refused, is an answer too: a crash must not bring back what the
+ * client was told is not there. */
+static void nothing_deleted_is_durable(void **state) {
+    fixture *f = *state;
+    model *m = calloc(1, sizeof *m);
+    assert_non_null(m);
+    make_index(f, "t", VD_METRIC_COSINE);
+    vd_index *index = get_index(f, "t");
+    put_one(index, m, "a", 1, NULL);
+    const io_table well = f->io.table;
+    f->io.table.data_sync = refuse_sync;
+    f->io.table.truncate = refuse_truncate;
+    FAILS(add_one(index, "b", 2, NULL, NULL, NULL, NULL), VD_UNAVAILABLE);
+    f->io.table = well;
+    bytes b = bytes_str("b");
+    uint64_t deleted = 1;
+    OK(index_delete_items(index, &b, 1, (bytes){NULL, 0}, &deleted, NULL));
+    assert_int_equal(deleted, 0);
+    index_release(index);
+    fixture_crash(f);
+    index = get_index(f, "t");
+    check_model(index, m);
+    index_release(index);
+    free(m);
+}
+
 static int refuse_unlink(void *context, const char *path) {
     (void)context;
     (void)path;
@@ -500,6 +526,7 @@ int main(void) {
         T(open_fails),
         T(refused_records_are_void),
         T(refused_requests_are_not_remembered),
+        T(nothing_deleted_is_durable),
         T(refused_writes_leave_no_files),
         T(full_disk_recovers),
         T(refused_delete),
