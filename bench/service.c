@@ -190,7 +190,7 @@ static bool wait_calibrated(service *s, const char *name, vd_client_index *index
             fprintf(stderr, "%s\n", err.text);
             return false;
         }
-        if (index->calibrated_at > 0 && index->calibrated_at * 2 > index->length) {
+        if (index->calibrated_at * 21ull >= index->length * 20ull) {
             return true;
         }
         nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);

@@ -113,10 +113,12 @@ VECTORD_API vd_status vd_hnsw_delete(vd_hnsw *index, const vd_id *ids, size_t co
 /*
  * Measures, on a sample of the index's own vectors searched leave-one-out against an exact scan, the smallest ef
  * that reaches recall_target + VD_RECALL_AIM_MARGIN at k = 10, and uses it from then on (never below ef_search).
- * Runs beside searches and writes. Due (vd_hnsw_calibration_due) whenever the index has doubled since the last
- * time; until then the effective ef grows a little with the index by itself.
+ * Runs beside searches and writes. Due (vd_hnsw_calibration_due) whenever the index has doubled or lost a third since the
+ * last time; until then the effective ef grows a little with the index by itself. Stale (vd_hnsw_calibration_stale) when
+ * it has changed by a twentieth: worth doing again once nothing is being written.
  */
 VECTORD_API bool vd_hnsw_calibration_due(const vd_hnsw *index);
+VECTORD_API bool vd_hnsw_calibration_stale(const vd_hnsw *index);
 VECTORD_API vd_status vd_hnsw_calibrate(vd_hnsw *index, const vd_executor *executor, vd_error *err);
 
 /* ---- reading ---- */

@@ -240,6 +240,13 @@ bool vd_hnsw_calibration_due(const vd_hnsw *index) {
     return count > SCAN_ITEMS && (at == 0 || count >= 2 * at || count * 3 < at * 2);
 }
 
+bool vd_hnsw_calibration_stale(const vd_hnsw *index) {
+    uint64_t count = vd_hnsw_count(index);
+    uint64_t at = atomic_load_explicit(&((vd_hnsw *)index)->calibrated_at, memory_order_relaxed);
+    uint64_t change = count > at ? count - at : at - count;
+    return count > SCAN_ITEMS && (at == 0 || change * 20 >= at);
+}
+
 vd_status vd_hnsw_calibrate(vd_hnsw *h, const vd_executor *executor, vd_error *err) {
     vd_hnsw_guard guard;
     vd_hnsw_enter(h, &guard);

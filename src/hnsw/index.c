@@ -238,7 +238,7 @@ uint32_t ef_effective(const vd_hnsw *index) {
     if (at == 0) {
         ef = 100.0; /* nothing is known yet: what good recall needs on most data */
     } else if (count > at) {
-        ef *= 1.0 + 0.15 * log2((double)count / (double)at); /* measured growth is about a tenth per doubling */
+        ef *= 1.0 + 0.35 * log2((double)count / (double)at); /* measured: a tenth to a half per doubling */
     }
     uint32_t result = ef > VD_EF_SEARCH_MAX ? VD_EF_SEARCH_MAX : (uint32_t)ceil(ef);
     return result < h->options.ef_search ? h->options.ef_search : result;

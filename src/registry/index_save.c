@@ -19,6 +19,7 @@
 #define RETRY_FIRST_MS       1000
 #define RETRY_MAX_MS         (5 * 60 * 1000)
 #define CALIBRATION_DELAY_MS 50
+#define CALIBRATION_IDLE_MS  500 /* nothing written for so long: a load has probably ended */
 
 /* ---- streaming a frame ---- */
 
@@ -262,6 +263,17 @@ static int64_t save_delay_locked(const vd_index *index) {
     return at_ms > now_ms ? at_ms - now_ms : 0;
 }
 
+/* At once when the index has doubled; after a smaller change when nothing is written any more. */
+static void request_calibration_locked(vd_index *index) {
+    if (vd_hnsw_calibration_due(index->engine)) {
+        saver_request(index->calibrate_task, CALIBRATION_DELAY_MS);
+    } else if (vd_hnsw_calibration_stale(index->engine)) {
+        int64_t idle_at_ms = atomic_load(&index->last_write_ms) + CALIBRATION_IDLE_MS;
+        int64_t delay_ms = idle_at_ms - clock_now_ms();
+        saver_request(index->calibrate_task, delay_ms > 0 ? delay_ms : 0);
+    }
+}
+
 void index_request_tasks(vd_index *index) {
     pthread_mutex_lock(&index->lock);
     if (!index->dropping && !index->closing) {
@@ -271,9 +283,7 @@ void index_request_tasks(vd_index *index) {
                 saver_request(index->save_task, delay_ms);
             }
         }
-        if (vd_hnsw_calibration_due(index->engine)) {
-            saver_request(index->calibrate_task, CALIBRATION_DELAY_MS);
-        }
+        request_calibration_locked(index);
     }
     pthread_mutex_unlock(&index->lock);
 }
@@ -315,7 +325,13 @@ void index_save_run(void *arg) {
 
 void index_calibrate_run(void *arg) {
     vd_index *index = arg;
-    if (!vd_hnsw_calibration_due(index->engine)) {
+    bool busy = clock_now_ms() - atomic_load(&index->last_write_ms) < CALIBRATION_IDLE_MS;
+    if (!vd_hnsw_calibration_due(index->engine) && (busy || !vd_hnsw_calibration_stale(index->engine))) {
+        pthread_mutex_lock(&index->lock);
+        if (!index->dropping && !index->closing) {
+            request_calibration_locked(index); /* writes went on meanwhile: look again when they have ended */
+        }
+        pthread_mutex_unlock(&index->lock);
         return;
     }
     vd_error err;

@@ -43,7 +43,7 @@ def settled(client, length):
     def look():
         info = client.call(pbb.GetIndexRequest(name="t"))
         seen.append((info.ef_effective, info.calibrated_at, info.calibrated_recall))
-        return info.calibrated_at >= length / 2 and len(seen) > 20 and len(set(seen[-20:])) == 1
+        return info.calibrated_at * 1.05 >= length and len(seen) > 20 and len(set(seen[-20:])) == 1
 
     wait_for(look, 60, f"calibration has settled (at last {seen[-3:]})")
     info = client.call(pbb.GetIndexRequest(name="t"))
