@@ -322,19 +322,25 @@ vd_status journal_decode(bytes data, size_t *offset, arena *a, journal_record *o
     return status;
 }
 
+/* Head of the array, version, kind, head of the epoch, epoch: as journal_encode writes them. */
+#define TAIL_BEGIN_BYTES (5 + LHV1_EPOCH_BYTES)
+
 bool journal_tail_is_torn(bytes data, size_t offset, const uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t sequence) {
     arena a;
     arena_init(&a, NULL, 0);
     bool torn = true;
-    /* A body begins with the head of an array of RECORD_FIELDS and the version: only there is a checksum worth its time. */
-    for (size_t at = offset + 1; torn && at < data.size && data.size - at > RECORD_HEADER_BYTES + 2; at++) {
+    /* A body begins with the head of an array of RECORD_FIELDS, version, kind and epoch: only there is a checksum worth its time.
+     * Were it not for the epoch, a client could fill its vectors with beginnings, each with megabytes to be summed. */
+    uint8_t begin[TAIL_BEGIN_BYTES] = {0x90 | RECORD_FIELDS, RECORD_VERSION, 0, 0xC4, LHV1_EPOCH_BYTES};
+    memcpy(begin + TAIL_BEGIN_BYTES - LHV1_EPOCH_BYTES, epoch, LHV1_EPOCH_BYTES);
+    for (size_t at = offset + 1; torn && at < data.size && data.size - at > RECORD_HEADER_BYTES + sizeof begin; at++) {
         const uint8_t *head = data.data + at + RECORD_HEADER_BYTES;
         size_t next = at;
         journal_record record;
-        if (head[0] == (0x90 | RECORD_FIELDS) && head[1] == RECORD_VERSION &&
-            journal_decode(data, &next, &a, &record, NULL) == VD_OK) {
+        begin[2] = head[2]; /* any kind */
+        if (memcmp(head, begin, sizeof begin) == 0 && journal_decode(data, &next, &a, &record, NULL) == VD_OK) {
             /* the epoch is secret enough that no client can hide a false record inside its metadata */
-            torn = record.synced <= sequence || memcmp(record.epoch, epoch, LHV1_EPOCH_BYTES) != 0;
+            torn = record.synced <= sequence;
             at = next - 1;
             arena_reset(&a);
         }

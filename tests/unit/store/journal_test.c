@@ -259,6 +259,21 @@ static void damage_is_told_from_a_torn_tail(void **state) {
 }
 
 /* A record with a right checksum around any body. */
+/* Vectors of a client that look like records from end to end, each as long as what is left: hours, were they all summed. */
+static void a_hostile_tail_is_read_once(void **state) {
+    (void)state;
+    enum { SIZE = 16 << 20, STEP = 12 };
+    uint8_t *data = calloc(1, SIZE);
+    assert_non_null(data);
+    for (uint32_t at = 0; at + STEP <= SIZE; at += STEP) {
+        set_u32le(data + at, SIZE - at > STEP ? SIZE - at - STEP : 0);
+        data[at + 8] = 0x98;
+        data[at + 9] = 1;
+    }
+    assert_true(journal_tail_is_torn(bytes_of(data, SIZE), 0, epoch, 1));
+    free(data);
+}
+
 static void put_record(buffer *b, const void *body, size_t size) {
     uint8_t head[8];
     set_u32le(head, (uint32_t)size);
@@ -372,6 +387,7 @@ int main(void) {
         cmocka_unit_test(every_flipped_bit_is_noticed),
         cmocka_unit_test(zeros_behind_the_last_record_are_a_torn_tail),
         cmocka_unit_test(damage_is_told_from_a_torn_tail),
+        cmocka_unit_test(a_hostile_tail_is_read_once),
         cmocka_unit_test(bodies),
         cmocka_unit_test(counts_allocate_nothing_on_their_own),
         cmocka_unit_test(more_than_four_gib_is_too_large),
