@@ -20,6 +20,9 @@ void vd_hnsw_enter(const vd_hnsw *index, vd_hnsw_guard *guard) {
         uint64_t now = atomic_load(&h->epoch);
         if (atomic_load_explicit(&h->readers[i].epoch, memory_order_relaxed) == 0 &&
             atomic_compare_exchange_strong(&h->readers[i].epoch, &none, now)) {
+            /* Orders what this thread reads from now on behind the pass it has just shown, also where an acquire load may
+             * overtake a store to another place (ARM with RCpc). */
+            (void)atomic_load(&h->epoch);
             reader_hint = i;
             guard->slot = i;
             return;

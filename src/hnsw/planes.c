@@ -167,15 +167,15 @@ vd_status planes_commit(vd_hnsw *h, uint64_t slots, uint64_t uppers, vd_error *e
         }
         h->slots_ready = (uint32_t)to;
     }
-    uppers = uppers > h->upper_limit ? h->upper_limit : uppers; /* without a block a node just stays on a lower level */
+    /* Best effort: without a block a node just stays on a lower level, so this is no reason to refuse a write. */
+    uppers = uppers > h->upper_limit ? h->upper_limit : uppers;
     if (uppers > h->upper_ready) {
         uint64_t to = (uppers + STEP_SLOTS - 1) / STEP_SLOTS * STEP_SLOTS;
         to = to > h->upper_limit ? h->upper_limit : to;
-        if (!make_usable((void *)h->upper_links, sizeof *h->upper_links * h->upper_stride, h->upper_ready, (uint32_t)to,
-                         false)) {
-            return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+        if (make_usable((void *)h->upper_links, sizeof *h->upper_links * h->upper_stride, h->upper_ready, (uint32_t)to,
+                        false)) {
+            h->upper_ready = (uint32_t)to;
         }
-        h->upper_ready = (uint32_t)to;
     }
     return VD_OK;
 }
