@@ -127,7 +127,7 @@ if [ "$quick" = no ]; then
   title "ThreadSanitizer"
   # Without what has one thread only, and what drives the server by Python from outside but for start, stop and kills.
   build tsan -DVD_BENCH=OFF && TSAN_OPTIONS="suppressions=$PWD/tests/support/tsan.supp" \
-    tests tsan -LE 'house|release' -E 'unit/(base/(json|bytes|arena)|hnsw/(kernels|determinism|failmalloc)|codec|server|store/(lhv1|journal|dir_power|oom))|recall/|conformance|e2e_(original|frames|web|hostile)'
+    tests tsan -LE 'house|release' -E 'unit/(base/(json|bytes|arena)|hnsw/(kernels|determinism|failmalloc|basics|model|recall)|codec|server|store/(lhv1|journal|dir_power|oom))|recall/|conformance|e2e_(original|frames|web|hostile)'
   title "clang build, fuzz targets, $fuzz_seconds s each"
   build_fuzz && fuzz
   title "the steps of the Dockerfile"
