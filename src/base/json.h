@@ -61,6 +61,9 @@ bool json_begin_object(json_reader *r);
 bool json_next_key(json_reader *r, bytes *key, bool *more);
 bool json_begin_array(json_reader *r);
 bool json_next_element(json_reader *r, bool *more);
+/* Reads elements of an array of numbers as long as they are ordinary ones, at most `capacity`; returns how many. Stands where
+ * json_next_element stands, before and after: go on with that for what is left, be it a fault, the end, or an odd number. */
+size_t json_read_floats(json_reader *r, float *out, size_t capacity);
 
 /* Consumes the next value of any kind, checking it fully; *raw (may be NULL) is the span without surrounding space. */
 bool json_skip(json_reader *r, bytes *raw);

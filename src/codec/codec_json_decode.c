@@ -79,7 +79,13 @@ static bool read_float_array(decoder *d, float **out, size_t *out_count, codec_p
     void *data = NULL;
     size_t count = 0, capacity = 0;
     bool more;
-    while (json_next_element(json, &more) && more) {
+    for (;;) {
+        if (count < capacity) {
+            count += json_read_floats(json, (float *)data + count, capacity - count);
+        }
+        if (!json_next_element(json, &more) || !more) {
+            break;
+        }
         if (count == capacity && !grow(d, &data, count, &capacity, sizeof(float), first < most ? first : most)) {
             return false;
         }

@@ -52,6 +52,24 @@ static void check_reading(const char *text) {
     }
     assert_true(good);
     assert_memory_equal(&f, &wanted_f, sizeof f);
+    /* the same in an array, by the fast way as far as it goes */
+    char array[1400];
+    if (size < 600) {
+        int array_size = snprintf(array, sizeof array, "[%s,%s,1%*s]", text, text, 60, "");
+        json_reader_init(&r, array, (size_t)array_size, NULL);
+        float all[3] = {0};
+        bool more = true;
+        assert_true(json_begin_array(&r));
+        size_t count = json_read_floats(&r, all, 3);
+        while (json_next_element(&r, &more) && more) {
+            assert_true(count < 3 && json_read_float(&r, &all[count]));
+            count++;
+        }
+        assert_true(json_at_end(&r));
+        assert_int_equal(count, 3);
+        assert_memory_equal(&all[0], &wanted_f, sizeof wanted_f);
+        assert_memory_equal(&all[1], &wanted_f, sizeof wanted_f);
+    }
     json_reader_init(&r, text, size, NULL);
     double d, wanted_d = strtod(text, NULL);
     good = json_read_double(&r, &d);
