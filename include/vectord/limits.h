@@ -49,7 +49,7 @@
     (1024ull * 1024 * 1024)                               /* bodies held at a time by all doors together; beyond: 503 */
 #define VD_INFLIGHT_JOBS_MAX       4096                   /* calls waiting for or in a worker; beyond: 503 */
 #define VD_REQUEST_ARENA_MAX_BYTES (512u * 1024u * 1024u) /* one request decoded, with its reply */
-#define VD_HTTP_CONNECTIONS_MAX    10000                  /* per listening address; 32 KiB each while open */
+#define VD_HTTP_CONNECTIONS_MAX    10000                  /* of all HTTP addresses together; 32 KiB each while open */
 #define VD_HTTP_CONNECTION_BYTES   32768                  /* request line and headers together must fit */
 #define VD_HTTP_HEAD_MS            10000 /* from the first byte (or the connect) to the end of the head */
 #define VD_HTTP_IDLE_S             60    /* no byte either way for so long: closed */

@@ -210,11 +210,13 @@ static void open_conn(http_watch *w, struct MHD_Connection *connection, void **s
 
 void http_conn_notify(void *cls, struct MHD_Connection *connection, void **socket_context,
                       enum MHD_ConnectionNotificationCode code) {
-    http_watch *w = cls;
+    http_loop *loop = cls;
+    http_watch *w = loop->gateway->watch;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         open_conn(w, connection, socket_context);
         return;
     }
+    atomic_fetch_sub(&loop->open, 1);
     http_conn *c = *socket_context;
     if (!c) {
         return;

@@ -1,10 +1,12 @@
 /*
  * http_gateway.c - starting and stopping the HTTP door. It makes its listening sockets itself (libmicrohttpd would hide
- * which address failed and why) and gives each to a daemon with one epoll loop per CPU.
+ * which address failed and why), starts one epoll loop per CPU, and an acceptor that serves all loops from all sockets.
+ * Each loop is a daemon with one thread: libmicrohttpd's own pool of threads is documented not to go with connections
+ * that are handed in, and loops of our own can be chosen by how many connections they have.
  *
- * Threading: `mutex` guards jobs and hurry. Stopping goes: refuse new connections, wait for the requests in flight, refuse
- * new jobs, wait for the last job (a suspended connection must not meet MHD_stop_daemon), then end the loops. All of a
- * gateway's callbacks run on threads that are joined before it is freed.
+ * Threading: `mutex` guards jobs and hurry. Stopping goes: end the acceptor and close the listening sockets, wait for the
+ * requests in flight, refuse new jobs, wait for the last job (a suspended connection must not meet MHD_stop_daemon), then
+ * end the loops. All of a gateway's callbacks run on threads that are joined before it is freed.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -96,13 +98,6 @@ static void log_mhd(void *cls, const char *format, va_list args) {
     log_event(LOG_DEBUG, "http library", "%s", text); /* mostly peers that went away */
 }
 
-static enum MHD_Result may_connect(void *cls, const struct sockaddr *address, socklen_t size) {
-    (void)address;
-    (void)size;
-    const http_gateway *g = cls;
-    return atomic_load(&g->draining) ? MHD_NO : MHD_YES;
-}
-
 /* Paths stay as they came: "%2F" in a name must not become a separator. */
 static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *text) {
     (void)cls;
@@ -110,31 +105,30 @@ static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *t
     return strlen(text);
 }
 
-/* Connections per listener: the limit, or what the file descriptors allow beside the indexes' files. */
-static unsigned connection_limit(size_t listeners) {
+/* Connections of the gateway: the limit, or what the file descriptors allow beside the indexes' files. */
+static unsigned connection_limit(void) {
     struct rlimit files;
     unsigned most = VD_HTTP_CONNECTIONS_MAX;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY) {
-        uint64_t share = files.rlim_cur / 2 / listeners;
+        uint64_t share = files.rlim_cur / 2;
         most = share < most ? (unsigned)share : most;
     }
     return most < 16 ? 16 : most;
 }
 
-static struct MHD_Daemon *start_daemon(http_gateway *g, int fd, unsigned threads, unsigned connections) {
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
-    struct MHD_OptionItem pool[] = {
-        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
-        {MHD_OPTION_END, 0, NULL},
-    };
-    return MHD_start_daemon(flags, 0, may_connect, g, http_request_handle, g, MHD_OPTION_EXTERNAL_LOGGER, log_mhd,
-                            NULL, /* first, so that it hears of the rest */
-                            MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_CONNECTION, http_conn_notify, g->watch,
-                            MHD_OPTION_NOTIFY_COMPLETED, http_request_completed, g, MHD_OPTION_URI_LOG_CALLBACK,
-                            http_conn_target, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, connections,
-                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)VD_HTTP_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            (size_t)VD_HTTP_CONNECTION_BYTES, MHD_OPTION_ARRAY, pool, MHD_OPTION_END);
+/* The acceptor keeps the limit. libmicrohttpd's own must not be met: it closes what comes beyond, and it still counts a
+ * connection when it has told of its end. */
+static struct MHD_Daemon *start_daemon(http_loop *loop, unsigned connections) {
+    http_gateway *g = loop->gateway;
+    unsigned flags = MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                     MHD_USE_ERROR_LOG | MHD_USE_ITC;
+    return MHD_start_daemon(
+        flags, 0, NULL, NULL, http_request_handle, g, MHD_OPTION_EXTERNAL_LOGGER, log_mhd,
+        NULL, /* first, so that it hears of the rest */
+        MHD_OPTION_NOTIFY_CONNECTION, http_conn_notify, loop, MHD_OPTION_NOTIFY_COMPLETED, http_request_completed, g,
+        MHD_OPTION_URI_LOG_CALLBACK, http_conn_target, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)VD_HTTP_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)VD_HTTP_CONNECTION_BYTES, MHD_OPTION_END);
 }
 
 /* ---- start and stop ---- */
@@ -156,36 +150,63 @@ static http_gateway *gateway_new(const transport_shared *shared, const http_opti
     g->guard = http_guard_new(options->cors_origins, options->cors_origin_count, options->any_host);
     g->scratches = scratch_pool_new();
     g->watch = g->stats ? http_watch_new(g->stats) : NULL;
-    g->listeners = calloc(options->bind_count ? options->bind_count : 1, sizeof *g->listeners);
-    if (!g->stats || !g->routes || !g->guard || !g->scratches || !g->watch || !g->listeners) {
+    g->ports = calloc(options->bind_count ? options->bind_count : 1, sizeof *g->ports);
+    if (!g->stats || !g->routes || !g->guard || !g->scratches || !g->watch || !g->ports) {
         http_gateway_stop(g, 0);
         return NULL;
     }
     return g;
 }
 
-static vd_status start_listeners(http_gateway *g, const http_options *options, int *fds, vd_error *err) {
+static vd_status start_listening(http_gateway *g, const http_options *options, int *fds, vd_error *err) {
     /* All sockets first: the guard must know every address before the first request. */
     for (size_t i = 0; i < options->bind_count; i++) {
         struct sockaddr_storage address = {0};
-        vd_status status = listen_on(options->binds[i], &address, &g->listeners[i].port, &fds[i], err);
+        vd_status status = listen_on(options->binds[i], &address, &g->ports[i], &fds[i], err);
         if (status) {
             return status;
         }
         if (!http_guard_bound(g->guard, &address)) {
             return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
         }
-        g->listener_count++;
+        g->port_count++;
     }
-    unsigned threads = options->threads ? options->threads : executor_cpus();
-    unsigned connections = connection_limit(options->bind_count);
-    for (size_t i = 0; i < g->listener_count; i++) {
-        g->listeners[i].daemon = start_daemon(g, fds[i], threads, connections);
-        if (!g->listeners[i].daemon) {
-            return vd_fail(err, VD_INTERNAL, "bind", "cannot start the HTTP server on %s", options->binds[i]);
+    return VD_OK;
+}
+
+static vd_status start_loops(http_gateway *g, unsigned count, unsigned connections, vd_error *err) {
+    g->loops = aligned_alloc(_Alignof(http_loop), count * sizeof *g->loops);
+    if (!g->loops) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+    }
+    for (unsigned i = 0; i < count; i++) {
+        g->loops[i] = (http_loop){.gateway = g};
+        g->loops[i].daemon = start_daemon(&g->loops[i], 2 * connections);
+        if (!g->loops[i].daemon) {
+            return vd_fail(err, VD_INTERNAL, "bind", "cannot start event loop %u of %u of the HTTP server", i + 1,
+                           count);
         }
-        fds[i] = -1; /* the daemon's now */
-        log_event(LOG_INFO, "http listening", "address=%s port=%u", options->binds[i], g->listeners[i].port);
+        g->loop_count++;
+    }
+    return VD_OK;
+}
+
+static vd_status start_all(http_gateway *g, const http_options *options, int *fds, vd_error *err) {
+    unsigned connections = connection_limit();
+    vd_status status = start_listening(g, options, fds, err);
+    if (!status) {
+        status = start_loops(g, options->threads ? options->threads : executor_cpus(), connections, err);
+    }
+    if (status) {
+        return status;
+    }
+    g->acceptor = http_acceptor_new(fds, g->port_count, g->loops, g->loop_count, connections);
+    if (!g->acceptor) {
+        return vd_fail(err, VD_INTERNAL, "bind", "cannot start accepting HTTP connections");
+    }
+    for (size_t i = 0; i < g->port_count; i++) {
+        fds[i] = -1; /* the acceptor's now */
+        log_event(LOG_INFO, "http listening", "address=%s port=%u", options->binds[i], g->ports[i]);
     }
     return VD_OK;
 }
@@ -202,7 +223,7 @@ vd_status http_gateway_start(const transport_shared *shared, const http_options 
     for (size_t i = 0; i < options->bind_count; i++) {
         fds[i] = -1;
     }
-    status = start_listeners(g, options, fds, err);
+    status = start_all(g, options, fds, err);
     if (status) {
         for (size_t i = 0; i < options->bind_count; i++) {
             if (fds[i] >= 0) {
@@ -220,7 +241,7 @@ out:
 }
 
 uint16_t http_gateway_port(const http_gateway *g, size_t i) {
-    return i < g->listener_count ? g->listeners[i].port : 0;
+    return i < g->port_count ? g->ports[i] : 0;
 }
 
 bool http_gateway_take_job(http_gateway *g) {
@@ -260,6 +281,7 @@ void http_gateway_stop(http_gateway *g, int64_t drain_ms) {
         return;
     }
     atomic_store(&g->draining, true);
+    http_acceptor_free(g->acceptor);
     pthread_mutex_lock(&g->mutex);
     wait_for_requests_locked(g, clock_now_ms() + drain_ms);
     g->hurry = true;
@@ -268,13 +290,12 @@ void http_gateway_stop(http_gateway *g, int64_t drain_ms) {
     }
     wait_for_requests_locked(g, clock_now_ms() + LAST_ANSWERS_MS);
     pthread_mutex_unlock(&g->mutex);
-    for (size_t i = 0; i < g->listener_count; i++) {
-        if (g->listeners[i].daemon) {
-            MHD_stop_daemon(g->listeners[i].daemon);
-        }
+    for (size_t i = 0; i < g->loop_count; i++) {
+        MHD_stop_daemon(g->loops[i].daemon);
     }
     http_watch_free(g->watch);
-    free(g->listeners);
+    free(g->loops);
+    free(g->ports);
     scratch_pool_free(g->scratches);
     http_guard_free(g->guard);
     http_routes_free(g->routes);

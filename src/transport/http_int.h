@@ -1,8 +1,9 @@
 /*
- * http_int.h - what the files of the HTTP door share. One daemon of libmicrohttpd per listening address, each with one event
- * loop per CPU; a request lives in a scratch, from its first callback to "completed".
+ * http_int.h - what the files of the HTTP door share. One event loop per CPU, each a daemon of libmicrohttpd, and one thread
+ * that accepts for all of them; a request lives in a scratch, from its first callback to "completed".
  *
  *   http_gateway.c  start, stop, listening sockets
+ *   http_accept.c   accepts connections and spreads them over the loops
  *   http_conn.c     open connections and their absolute deadlines
  *   http_request.c  the states of a request: head, body, work, answer
  *   http_call.c     running an operation, here or in a worker
@@ -49,7 +50,7 @@ typedef struct http_conn {
 typedef struct http_watch http_watch;
 http_watch *http_watch_new(call_stats *stats); /* starts its thread */
 void http_watch_free(http_watch *w);
-/* The MHD_NotifyConnectionCallback; cls is the http_watch. */
+/* The MHD_NotifyConnectionCallback; cls is the http_loop. */
 void http_conn_notify(void *cls, struct MHD_Connection *connection, void **socket_context,
                       enum MHD_ConnectionNotificationCode code);
 /* The URI log callback: remembers the raw target. */
@@ -60,6 +61,20 @@ bool http_conn_enter(http_conn *conn, conn_phase phase, uint64_t bytes);
 /* Writes a 413 past libmicrohttpd, which takes no answer in the middle of a body; the caller closes the connection. */
 void http_conn_refuse_body(http_conn *conn);
 
+typedef struct http_loop {
+    _Alignas(64) http_gateway *gateway;
+    struct MHD_Daemon *daemon; /* with one thread, and no listening socket */
+    _Atomic uint32_t open;     /* connections handed to it and not closed yet */
+} http_loop;
+
+typedef struct http_acceptor http_acceptor;
+/* Starts the thread that hands the connections of all listening sockets to the loops, at most `limit` open at a time. Takes
+ * the sockets (not the array) and borrows the loops; NULL when out of resources, and then the sockets are still the caller's. */
+http_acceptor *http_acceptor_new(const int *listeners, size_t listener_count, http_loop *loops, size_t loop_count,
+                                 uint32_t limit);
+/* Ends the thread and closes the listening sockets: from here on connections are refused. NULL is fine. */
+void http_acceptor_free(http_acceptor *a);
+
 struct http_gateway {
     transport_shared shared;
     call_stats *stats;
@@ -67,17 +82,17 @@ struct http_gateway {
     http_guard *guard;
     scratch_pool *scratches;
     http_watch *watch;
-    _Atomic bool draining;     /* new connections are refused, replies say close */
+    _Atomic bool draining;     /* replies say close */
     _Atomic uint64_t requests; /* begun and not completed */
     pthread_mutex_t mutex;     /* guards the fields below */
     pthread_cond_t idle;       /* requests or jobs went to zero */
     uint64_t jobs;             /* requests that are in the work queue or a worker */
     bool hurry;                /* the drain is over: no more jobs, those that have not begun answer UNAVAILABLE */
-    size_t listener_count;
-    struct http_listener {
-        struct MHD_Daemon *daemon;
-        uint16_t port;
-    } * listeners;
+    http_acceptor *acceptor;
+    http_loop *loops;
+    size_t loop_count; /* that have a daemon */
+    uint16_t *ports;   /* of the addresses */
+    size_t port_count;
 };
 /* Counts one job; false when the server stops. */
 bool http_gateway_take_job(struct http_gateway *g);

@@ -6,7 +6,9 @@
 #include "unit/transport/fake_ops.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "vectord/v1/vectord.pb-c.h"
@@ -121,6 +123,11 @@ HANDLER(get_index) {
     }
     REPLY(GetIndexResponse, get_index_response);
     out->state = in->name; /* tells what name arrived */
+    if (named(bytes_of_pb(in->name), "thread")) {
+        char *text = arena_alloc(call->arena, 32);
+        snprintf(text, 32, "thread %ld", (long)gettid());
+        out->state = pb_of(bytes_str(text));
+    }
     return VD_OK;
 }
 
