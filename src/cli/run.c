@@ -141,7 +141,10 @@ int cli_main(int argc, char **argv, FILE *out, FILE *err) {
         }
     }
     if (print_group(&c, argc, argv)) {
-        return argc > 1 && is_help(argv[1]) ? CLI_OK : CLI_USAGE;
+        if (argc > 1 && !is_help(argv[1])) {
+            return cli_usage(&c, NULL, "there is no verb \"%s %s\"", argv[0], argv[1]);
+        }
+        return argc > 1 ? CLI_OK : CLI_USAGE;
     }
     return cli_usage(&c, NULL, "there is no verb \"%s\"", argv[0]);
 }

@@ -72,7 +72,9 @@ vd_status vectors_open_npy(const char *path, vectors *out, vd_error *err) {
         goto fail;
     }
     if (header.kind == NPY_I4) {
-        status = vd_fail(err, VD_INVALID_ARGUMENT, NULL, "%s: holds whole numbers, not vectors", path);
+        status =
+            vd_fail(err, VD_INVALID_ARGUMENT, NULL,
+                    "%s: holds whole numbers, not vectors; save the array as float32: array.astype('float32')", path);
         goto fail;
     }
     v.dimension = (uint32_t)header.columns;

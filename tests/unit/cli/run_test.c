@@ -62,6 +62,7 @@ static void usage_errors(void **state) {
         {"bogus", "there is no verb \"bogus\""},
         {"index", "index create"},
         {"index bogus", "index create"},
+        {"index bogus", "there is no verb \"index bogus\""},
         {"index create", "needs NAME"},
         {"index create a", "--dimension is missing"},
         {"index create a b --dimension 3", "one argument too many: \"b\""},
