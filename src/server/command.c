@@ -155,6 +155,9 @@ static bool parse_command(int argc, char **argv, command *out) {
                (strcmp(argv[2], "print") == 0 || strcmp(argv[2], "markdown") == 0)) {
         out->name = argv[2];
         at = 3;
+    } else if (argc > 1 && strcmp(argv[1], "config") == 0) {
+        fputs("vectord: config needs a command: vectord config print; see vectord --help\n", stderr);
+        return false;
     } else if (argc > 1 && argv[1][0] != '-') {
         fprintf(stderr, "vectord: unknown command \"%s\"; see vectord --help\n", argv[1]);
         return false;
