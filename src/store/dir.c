@@ -722,7 +722,9 @@ static vd_status take_lock(dir_store *s, vd_error *err) {
     }
     error = s->io->lock(s->io->context, s->lock_fd);
     if (error == EWOULDBLOCK) {
-        return vd_fail(err, VD_FAILED_PRECONDITION, NULL, "directory %s is in use by another vectord", s->root);
+        return vd_fail(err, VD_FAILED_PRECONDITION, NULL,
+                       "directory %s is in use by another vectord: stop that one, or choose another directory",
+                       s->root);
     }
     return error ? fail_errno(err, error, "lock", path) : VD_OK;
 }

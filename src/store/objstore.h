@@ -72,7 +72,7 @@ struct objstore {
 
 /*
  * The directory store. Makes `path` (and parents) when missing, takes an exclusive lock on `path`/LOCK (FAILED_PRECONDITION
- * "... is in use by another vectord" when held), sweeps temporaries of our own naming. io NULL: the system's.
+ * "... is in use by another vectord: ..." when held), sweeps temporaries of our own naming. io NULL: the system's.
  * Returns owned (close with objstore_close).
  */
 vd_status objstore_open_dir(const char *path, const io_table *io, objstore **out, vd_error *err);

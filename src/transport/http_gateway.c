@@ -76,7 +76,8 @@ static vd_status listen_on(const char *bind_text, struct sockaddr_storage *addre
     }
     if (fd < 0 || bind(fd, (struct sockaddr *)address, size) != 0 || listen(fd, BACKLOG) != 0 ||
         getsockname(fd, (struct sockaddr *)address, &size) != 0) {
-        status = vd_fail(err, VD_UNAVAILABLE, "bind", "cannot listen on %s: %s", bind_text, strerror(errno));
+        status = vd_fail(err, VD_UNAVAILABLE, "bind", "cannot listen on %s: %s%s", bind_text, strerror(errno),
+                         errno == EADDRINUSE ? ": choose another port (0: any free one)" : "");
         if (fd >= 0) {
             close(fd);
         }

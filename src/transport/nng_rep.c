@@ -314,7 +314,8 @@ static void step(void *arg) {
 
 static vd_status nng_fail(vd_error *err, const char *what, int code) {
     vd_status status = code == NNG_ENOMEM ? VD_OUT_OF_MEMORY : VD_UNAVAILABLE;
-    return vd_fail(err, status, "rpc.bind", "%s: %s", what, nng_strerror(code));
+    return vd_fail(err, status, "rpc.bind", "%s: %s%s", what, nng_strerror(code),
+                   code == NNG_EADDRINUSE ? ": choose another address (tcp port 0: any free one)" : "");
 }
 
 static vd_status check_scheme(const char *url, vd_error *err) {
