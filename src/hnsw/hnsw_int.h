@@ -341,6 +341,9 @@ double exact_distance(const vd_hnsw *h, const float *query, double query_norm2, 
  * protect(h, centre, slot) links always stay (centre SLOT_NONE: none are protected). */
 uint32_t prune_select(const vd_hnsw *h, scratch *s, uint32_t centre, const candidate *sorted, uint32_t count,
                       uint32_t capacity, uint32_t *kept);
+/* Adds to `kept` (n so far, none of them among the candidates) what none of them covers, up to `capacity`. */
+uint32_t prune_extend(const vd_hnsw *h, scratch *s, const candidate *sorted, uint32_t count, uint32_t capacity,
+                      uint32_t *kept, uint32_t n);
 /* Adds the nearest candidates that were not kept until `least` are. Returns the new number. */
 uint32_t prune_fill(const candidate *sorted, uint32_t count, uint32_t least, uint32_t *kept, uint32_t n);
 /* Adds `to` to the list of `from` on a level, pruning when it is full. Takes and gives the lock of `from`. `forced`: the link

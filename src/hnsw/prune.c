@@ -70,6 +70,16 @@ uint32_t prune_select(const vd_hnsw *h, scratch *s, uint32_t centre, const candi
     return n;
 }
 
+uint32_t prune_extend(const vd_hnsw *h, scratch *s, const candidate *sorted, uint32_t count, uint32_t capacity,
+                      uint32_t *kept, uint32_t n) {
+    for (uint32_t i = 0; i < count && n < capacity; i++) {
+        if (!covered(h, s, &sorted[i], kept, n)) {
+            kept[n++] = sorted[i].slot;
+        }
+    }
+    return n;
+}
+
 uint32_t prune_fill(const candidate *sorted, uint32_t count, uint32_t least, uint32_t *kept, uint32_t n) {
     for (uint32_t i = 0; i < count && n < least; i++) {
         bool there = false;
