@@ -7,7 +7,7 @@ bad=0
 while IFS=: read -r page target; do
   case $target in http*://* | mailto:*) continue ;; esac
   [ -e "$(dirname "$page")/${target%%#*}" ] || { echo "$page: links to $target, which is not there"; bad=1; }
-done < <(grep -oE '\]\([^)#][^)]*\)' README.md CHANGELOG.md docs/*.md data/*/README.md | sed -E 's/\]\(//; s/\)$//')
+done < <(grep -oE '\]\([^)#][^)]*\)' README.md CHANGELOG.md docs/*.md data/*/README.md clients/*/README.md tests/*/README.md | sed -E 's/\]\(//; s/\)$//')
 while IFS=: read -r page path; do
   # shellcheck disable=SC2086
   ls -d $path >/dev/null 2>&1 || { echo "$page: names $path, which is not there"; bad=1; }

@@ -12,7 +12,8 @@ INTRO = """# Limits
 
 Made by `scripts/limits_md.py` from [include/vectord/limits.h](../include/vectord/limits.h): change that file, then run it
 (the test `house/limits_doc` compares the two). A limit that is not here does not exist. Every maximum is inclusive.
-What is beyond one is refused with an error that names the field, the limit and the value.
+What is beyond one is refused, with an error that names the field, the limit and the value where a single value is at fault;
+only a body that is too large and JSON that is nested too deeply are just called so, and a larger `k` is cut.
 """
 
 
