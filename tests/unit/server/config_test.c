@@ -297,6 +297,7 @@ static void test_a_misspelt_variable_is_a_warning(void **state) {
     const char *const env[] = {"VECTORD_DATADIR=x",
                                "HOME=/x",
                                "VECTORD_SERVICE_HOST=10.0.0.1",
+                               "VECTORD_CPU=scalar",
                                "VECTORD_PORT=tcp://10.0.0.1:1",
                                "VECTORD_PORT_3215_TCP=x",
                                "VECTORD_LOG_LEVEL_FILE",
