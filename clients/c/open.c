@@ -23,6 +23,7 @@
 #define RECONNECT_MS     50 /* first pause between attempts; doubles up to the next one */
 #define RECONNECT_MAX_MS 1000
 #define PROBE_PAUSE_MS   50
+#define GREETING_MS      500
 
 static void pipe_changed(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     vd_client *client = arg;
@@ -53,6 +54,25 @@ static vd_status check_url(const char *url, vd_error *err) {
     return VD_OK;
 }
 
+static void transfer(nng_stream *stream, nng_aio *aio, void *data, void (*start)(nng_stream *, nng_aio *)) {
+    nng_iov iov = {.iov_buf = data, .iov_len = 8};
+    nng_aio_set_iov(aio, 1, &iov);
+    start(stream, aio);
+    nng_aio_wait(aio);
+}
+
+/* The eight bytes both sides of an SP connection begin with. A listener of libnng 1.5.2 whose peer leaves without them takes the next
+ * connection 100 ms later, and the next one is ours. Whether they are answered does not matter here. */
+static void exchange_greetings(nng_stream *stream, nng_aio *aio, int64_t timeout_ms) {
+    uint8_t ours[8] = {0, 'S', 'P', 0, 0, NNG_REQ0_SELF & 0xFF, 0, 0};
+    uint8_t theirs[8];
+    nng_aio_set_timeout(aio, (nng_duration)(timeout_ms / 4 < GREETING_MS ? timeout_ms / 4 + 1 : GREETING_MS));
+    transfer(stream, aio, ours, nng_stream_send);
+    if (nng_aio_result(aio) == 0) {
+        transfer(stream, aio, theirs, nng_stream_recv);
+    }
+}
+
 /* One attempt to reach the address. Gives NNG's error. */
 static int probe_once(const char *url, int64_t timeout_ms) {
     nng_stream_dialer *dialer = NULL;
@@ -71,6 +91,7 @@ static int probe_once(const char *url, int64_t timeout_ms) {
     rv = nng_aio_result(aio);
     if (rv == 0) {
         nng_stream *stream = nng_aio_get_output(aio, 0);
+        exchange_greetings(stream, aio, timeout_ms);
         nng_stream_close(stream);
         nng_stream_free(stream);
     }
