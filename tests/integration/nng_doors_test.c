@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "integration/real_doors.h"
+#include "support/nng_close.h"
 #include "unit/transport/raw_http.h"
 #include "vectord/v1/vectord.pb-c.h"
 
@@ -58,7 +59,7 @@ static Vectord__V1__RpcResponse *call(const char *method, const ProtobufCMessage
     Vectord__V1__RpcResponse *r = vectord__v1__rpc_response__unpack(NULL, nng_msg_len(msg), nng_msg_body(msg));
     assert_non_null(r);
     nng_msg_free(msg);
-    nng_close(s);
+    nng_close_in_time(s);
     free(payload);
     return r;
 }

@@ -19,6 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "support/nng_close.h"
 #include "transport/admission.h"
 #include "unit/transport/fake_ops.h"
 #include "unit/transport/raw_http.h"
@@ -66,7 +67,7 @@ static bool answers(const char *url) {
          nng_msg_append(msg, health, sizeof health - 1) == 0 && nng_sendmsg(s, msg, 0) == 0 &&
          nng_recvmsg(s, &msg, 0) == 0 && nng_msg_len(msg) > 0 && ((char *)nng_msg_body(msg))[0] == 0x22; /* a payload */
     nng_msg_free(msg);
-    nng_close(s);
+    nng_close_in_time(s);
     return ok;
 }
 

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "support/nng_close.h"
 #include "transport/admission.h"
 #include "unit/transport/fake_ops.h"
 #include "vectord/limits.h"
@@ -182,7 +183,7 @@ static void test_calls(void **state) {
         r = search(s, "internal", (call_options){0});
         assert_int_equal(r->message.len, strlen("internal")); /* and nothing more */
         vectord__v1__rpc_response__free_unpacked(r, NULL);
-        nng_close(s);
+        nng_close_in_time(s);
     }
 }
 
@@ -200,7 +201,7 @@ static void test_request_ids(void **state) {
     assert_memory_equal(found->results[0]->id.data, "k-9", 3);
     vectord__v1__search_response__free_unpacked(found, NULL);
     vectord__v1__rpc_response__free_unpacked(r, NULL);
-    nng_close(s);
+    nng_close_in_time(s);
 }
 
 static void test_bad_envelopes(void **state) {
@@ -215,7 +216,7 @@ static void test_bad_envelopes(void **state) {
     static const char bad_payload[] = "\x0A\x20/vectord.v1.VectorService/Search\x12\x03\xFF\xFF\xFF";
     EXPECT(exchange(s, bad_payload, sizeof bad_payload - 1), 3, "decode body");
     EXPECT(search(s, "a", (call_options){0}), 0, NULL);
-    nng_close(s);
+    nng_close_in_time(s);
 }
 
 static void test_size_limit(void **state) {
@@ -232,17 +233,17 @@ static void test_size_limit(void **state) {
     EXPECT(r, 8, "body too large");
     EXPECT(call(s, "Search", &request.base, (call_options){.padding = VD_BODY_MAX_BYTES + VD_NNG_RECEIVE_MARGIN}), 8,
            "body too large");
-    nng_close(s);
+    nng_close_in_time(s);
     /* Beyond what the door receives the connection is dropped, and others do not notice. */
     s = dial(nng_rep_url(server.nng, 0));
     nng_socket_set_ms(s, NNG_OPT_RECVTIMEO, 300);
     r = call(s, "Search", &request.base,
              (call_options){.padding = VD_BODY_MAX_BYTES + VD_ENVELOPE_SLACK_BYTES + VD_NNG_RECEIVE_MARGIN + 1000});
     assert_null(r);
-    nng_close(s);
+    nng_close_in_time(s);
     s = dial(nng_rep_url(server.nng, 0));
     EXPECT(search(s, "a", (call_options){0}), 0, NULL);
-    nng_close(s);
+    nng_close_in_time(s);
 }
 
 typedef struct caller {
@@ -271,7 +272,7 @@ static void *run_calls(void *arg) {
             vectord__v1__rpc_response__free_unpacked(r, NULL);
         }
     }
-    nng_close(s);
+    nng_close_in_time(s);
     return NULL;
 }
 
@@ -320,7 +321,7 @@ static void test_busy(void **state) {
     assert_memory_equal(r->metadata[1]->key.data, "retry-after", 11);
     EXPECT(r, 14, "busy");
     EXPECT(search(s, "a", (call_options){0}), 0, NULL);
-    nng_close(s);
+    nng_close_in_time(s);
     fake_gate(true);
     for (int i = 0; i < 2; i++) {
         pthread_join(callers[i].thread, NULL);
@@ -386,7 +387,7 @@ static void test_drain(void **state) {
     assert_int_equal(c.code, 0);
     assert_int_equal(c.answered, 1);
     pthread_join(stopper, NULL);
-    nng_close(s);
+    nng_close_in_time(s);
     fake_server_stop(&small);
 }
 
