@@ -4,6 +4,7 @@
  */
 #include "support/server.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -197,9 +198,38 @@ void test_server_kill(test_server *s) {
     }
 }
 
+/* Whether every thread of the process has stopped: the signal reaches them one by one, and until then one may still answer. */
+static bool all_stopped(pid_t pid) {
+    char path[320];
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *tasks = opendir(path);
+    bool stopped = tasks != NULL;
+    for (struct dirent *task; stopped && (task = readdir(tasks));) {
+        if (task->d_name[0] == '.') {
+            continue;
+        }
+        char line[512] = "";
+        snprintf(path, sizeof path, "/proc/%d/task/%s/stat", (int)pid, task->d_name);
+        FILE *file = fopen(path, "re");
+        const char *name_end = file && fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+        stopped = !name_end || name_end[1] == '\0' || name_end[2] == 'T'; /* a thread that has ended is no matter */
+        if (file) {
+            fclose(file);
+        }
+    }
+    if (tasks) {
+        closedir(tasks);
+    }
+    return stopped;
+}
+
 void test_server_freeze(test_server *s, bool frozen) {
-    if (s->pid > 0) {
-        kill(s->pid, frozen ? SIGSTOP : SIGCONT);
+    if (s->pid <= 0) {
+        return;
+    }
+    kill(s->pid, frozen ? SIGSTOP : SIGCONT);
+    for (int i = 0; frozen && i < 5000 && !all_stopped(s->pid); i++) {
+        poll(NULL, 0, 1);
     }
 }
 
