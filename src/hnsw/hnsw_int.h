@@ -241,7 +241,9 @@ static inline vd_id slot_id(const vd_hnsw *h, uint32_t slot) {
     vd_id id = {h->ids[slot], h->id_sizes[slot]};
     return id;
 }
-vd_status ids_reserve(vd_hnsw *h, size_t items, size_t bytes);
+/* Byte order, the shorter first: what orders ties and snapshots. */
+int id_compare(vd_id a, vd_id b);
+vd_status ids_reserve(vd_hnsw *h, size_t items, size_t id_bytes);
 char *ids_take(vd_hnsw *h, vd_id id); /* a copy; cannot fail after ids_reserve */
 void ids_release(vd_hnsw *h, char *block, size_t size);
 void ids_close(vd_hnsw *h);

@@ -25,17 +25,11 @@ typedef struct top {
     size_t count, capacity;
 } top;
 
-static int compare_ids(vd_id a, vd_id b) {
-    uint32_t common = a.size < b.size ? a.size : b.size;
-    int order = memcmp(a.data, b.data, common);
-    return order ? order : (a.size > b.size) - (a.size < b.size);
-}
-
 static bool before(const vd_hnsw *h, const result *a, const result *b) {
     if (a->distance != b->distance) {
         return a->distance < b->distance;
     }
-    return compare_ids(slot_id(h, a->slot), slot_id(h, b->slot)) < 0;
+    return id_compare(slot_id(h, a->slot), slot_id(h, b->slot)) < 0;
 }
 
 static void top_put(top *t, double distance, uint32_t slot) {
@@ -187,7 +181,7 @@ static void drop_repeated_ids(top *t) {
     for (size_t i = 0; i < t->count; i++) {
         bool repeated = false;
         for (size_t j = 0; j < kept && !repeated; j++) {
-            repeated = compare_ids(slot_id(t->h, t->best[j].slot), slot_id(t->h, t->best[i].slot)) == 0;
+            repeated = id_compare(slot_id(t->h, t->best[j].slot), slot_id(t->h, t->best[i].slot)) == 0;
         }
         if (!repeated) {
             t->best[kept++] = t->best[i];

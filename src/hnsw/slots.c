@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "hnsw/hnsw_int.h"
 
 /* ---- slots ---- */
@@ -104,14 +105,18 @@ typedef struct id_chunk {
     size_t size;
 } id_chunk;
 
+int id_compare(vd_id a, vd_id b) {
+    return bytes_compare(bytes_of(a.data, a.size), bytes_of(b.data, b.size));
+}
+
 static size_t id_class(size_t size) {
     return (size + 7) / 8;
 }
 
-vd_status ids_reserve(vd_hnsw *h, size_t items, size_t bytes) {
+vd_status ids_reserve(vd_hnsw *h, size_t items, size_t id_bytes) {
     id_store *s = &h->id_store;
     size_t need;
-    if (!size_mul(items, 8, &need) || !size_add(need, bytes, &need)) {
+    if (!size_mul(items, 8, &need) || !size_add(need, id_bytes, &need)) {
         return VD_OUT_OF_MEMORY;
     }
     if (s->chunks && s->chunks->size - s->chunk_used >= need) {

@@ -21,10 +21,7 @@ struct vd_hnsw_snapshot {
 static _Thread_local const vd_hnsw *sorting; /* qsort has no context argument */
 
 static int by_id(const void *a, const void *b) {
-    vd_id x = slot_id(sorting, *(const uint32_t *)a), y = slot_id(sorting, *(const uint32_t *)b);
-    uint32_t common = x.size < y.size ? x.size : y.size;
-    int order = memcmp(x.data, y.data, common);
-    return order ? order : (x.size > y.size) - (x.size < y.size);
+    return id_compare(slot_id(sorting, *(const uint32_t *)a), slot_id(sorting, *(const uint32_t *)b));
 }
 
 vd_status vd_hnsw_snapshot_begin(vd_hnsw *h, vd_hnsw_snapshot **out, vd_error *err) {

@@ -1,6 +1,8 @@
 /*
  * http_gateway_test.c - the HTTP door over real sockets, mostly with bad input. Behind it stands the table of fake_ops.c,
  * which counts what got through: a refused request must not have run anything.
+ *
+ * Longer than most files: one door, one fixture, and a table of bad requests that reads best in one place.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -343,7 +343,12 @@ static void test_deadline(void **state) {
     while (work_queue_depth(small.queue) < 1) {
         usleep(1000);
     }
-    usleep(5000); /* past its millisecond */
+    struct timespec queued, now;
+    clock_gettime(CLOCK_MONOTONIC, &queued);
+    do { /* until its millisecond, which began before it was queued, is over */
+        usleep(1000);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - queued.tv_sec) * 1000000000 + now.tv_nsec - queued.tv_nsec < 2000000);
     fake_gate(true);
     pthread_join(first.thread, NULL);
     pthread_join(second.thread, NULL);
