@@ -60,7 +60,6 @@ typedef struct batch {
     vd_hnsw *h;
     const vd_hnsw_item *items;
     size_t count;
-    size_t nodes;
     _Atomic size_t next;
 } batch;
 
@@ -77,29 +76,9 @@ static void write_task(void *arg, uint32_t index) {
         size_t to = from + WRITE_CHUNK < b->count ? from + WRITE_CHUNK : b->count;
         for (size_t i = from; i < to; i++) {
             if (b->h->work.slots[i] != SLOT_NONE) {
-                slot_write_vector(b->h, b->h->work.slots[i], b->items[i].vector);
+                form_write(b->h, form_of(b->h), b->h->work.slots[i], b->items[i].vector);
             }
         }
-    }
-}
-
-/* Task 0 has the writer's scratch, which is always there; the others help when they find memory. */
-static void link_task(void *arg, uint32_t index) {
-    batch *b = arg;
-    vd_hnsw *h = b->h;
-    scratch *s = index == 0 ? h->writer_scratch : scratch_take(h, h->options.ef_construction);
-    if (!s) {
-        return;
-    }
-    for (;;) {
-        size_t i = atomic_fetch_add_explicit(&b->next, 1, memory_order_relaxed);
-        if (i >= b->nodes) {
-            break;
-        }
-        graph_insert(h, s, h->work.nodes[i]);
-    }
-    if (index != 0) {
-        scratch_give(h, s);
     }
 }
 
@@ -117,14 +96,15 @@ static void take_slots(vd_hnsw *h, const vd_hnsw_item *items, size_t count) {
 }
 
 /* Into the graph, or onto the chain of the representative of the same bits. */
-static size_t separate_twins(vd_hnsw *h, size_t count) {
+static size_t separate_twins(vd_hnsw *h, const vd_hnsw_item *items, size_t count) {
+    const form *f = form_of(h);
     size_t nodes = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t slot = h->work.slots[i];
         if (slot == SLOT_NONE) {
             continue;
         }
-        const float *vector = h->vectors + (size_t)slot * h->options.dimension;
+        const float *vector = form_canonical(h, f, items[i].vector, h->writer_scratch->query_vector);
         uint32_t representative = vector_map_find(h, vector);
         if (representative == SLOT_NONE) {
             map_put(&h->vector_map, hash_vector(h, vector), slot);
@@ -133,9 +113,10 @@ static size_t separate_twins(vd_hnsw *h, size_t count) {
         } else {
             atomic_store_explicit(&h->is_twin[slot], 1, memory_order_relaxed);
             atomic_store_explicit(&h->parent[slot], representative, memory_order_release);
-            uint32_t next = atomic_load_explicit(&h->twin[representative], memory_order_relaxed);
-            atomic_store_explicit(&h->twin[slot], next, memory_order_release);
-            atomic_store_explicit(&h->twin[representative], slot, memory_order_release);
+            if (twin_next(h, representative) != twin_next(h, slot)) {
+                twin_set_next(h, slot, twin_next(h, representative));
+            }
+            twin_set_next(h, representative, slot);
         }
     }
     return nodes;
@@ -173,14 +154,9 @@ static void add_batch(vd_hnsw *h, const vd_hnsw_item *items, size_t count, const
     drop_overridden(h, items, count);
     take_slots(h, items, count);
     executor_run(executor, write_task, &b, count >= 2 * WRITE_CHUNK ? width : 1);
-    b.nodes = separate_twins(h, count);
-    size_t first = 0;
+    size_t nodes = separate_twins(h, items, count);
     atomic_store_explicit(&h->in_flux, true, memory_order_release);
-    if (b.nodes && h->root == SLOT_NONE) {
-        graph_insert(h, h->writer_scratch, h->work.nodes[first++]);
-    }
-    atomic_store_explicit(&b.next, first, memory_order_relaxed);
-    executor_run(executor, link_task, &b, b.nodes - first >= 2 ? width : 1);
+    link_nodes(h, h->work.nodes, nodes, executor);
     size_t dead = publish(h, count);
     bury(h, dead, executor);
     atomic_store_explicit(&h->in_flux, false, memory_order_release);

@@ -1,142 +1,60 @@
 /*
- * calibrate.c - what the index learns from its own vectors: whether codes rank them well enough to be walked on, and the ef that
- * finds what should be found.
+ * calibrate.c - what the index learns from its own vectors: whether codes rank them well enough to be walked on, and how far a search
+ * must look for which recall.
  *
  * Both are leave-one-out on a sample: a stored vector is the query, the search neither counts it nor passes through it (its own
  * links would lead straight to the answer: measured 0.97 where real queries got 0.87), and an exact scan says what the answer
- * should have been. Real queries lie further out than stored vectors, so calibration aims above the target
- * (VD_RECALL_AIM_MARGIN).
+ * should have been. Real queries lie further out than stored vectors, so a search aims above the recall it is asked for
+ * (VD_RECALL_AIM_SHARE).
  *
- * Threading: runs beside searches and writes under a guard; several at a time would only waste work.
+ * How far is a matter of distance, not of a pool's size (distance-adaptive search: hard queries look further, easy ones stop soon): a
+ * search goes on to (1 + gamma)^2 of the k-th best walking distance. gamma is measured at CALIBRATION_POINTS steps and read from
+ * the table between them.
+ *
+ * Threading: runs beside searches and writes under a guard; several at a time would only waste work. A change of encoding takes
+ * the writer's place. Tables are immutable; a replaced one is retired.
  */
 #include <math.h>
 #include <string.h>
 
 #include "hnsw/hnsw_int.h"
 
-#define SCAN_BLOCK       64u /* slots measured against all queries of a group while they are in cache */
-#define GROUP_QUERIES    8u  /* samples per task */
-#define NEAR             16u /* float32 candidates kept for the exact order of the best 10 */
-#define CODE_NEAR        (CALIBRATION_K + RERANK_EXTRA)
-#define CODES_RANK_SHARE 0.995 /* of the exact top 10 that must stand among the code-ranked top 18 */
+#define BLOCK         256u
+#define GROUP_QUERIES 8u /* samples per task */
+#define HIGH_NEAR     (CALIBRATION_K + REFINE_EXTRA)
+#define BOTH_NEAR     (CALIBRATION_K + RERANK_EXTRA)
+#define RANK_SHARE    0.995 /* of the true ten nearest that must stand among those that are measured again... */
+#define RANK_LEAVE    0.985 /* ...and below which a choice once made is given up */
+#define EF_UNKNOWN    100u  /* before anything is known: what good recall needs on most data */
+#define GROWTH        0.25  /* gamma per doubling since the last calibration; measured: 0.16 to 0.3 */
 
-typedef struct near_list {
-    candidate best[CODE_NEAR];
-    uint32_t count, capacity;
-} near_list;
+static const double gammas[CALIBRATION_POINTS] = {0.0,  0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12,
+                                                  0.14, 0.16, 0.18, 0.2,  0.25, 0.3,  0.4,  0.5,  0.7,  1.0,  1.5, 2.5};
+static const uint32_t caps[] = {POOL_ADAPTIVE, 1000, VD_EF_SEARCH_MAX};
 
 typedef struct sample {
     uint32_t slot;
-    near_list by_value; /* float32 or better */
-    near_list by_code;
-    double truth; /* exact distance of the 10th nearest, and a little */
     uint32_t truth_count;
-    uint32_t codes_found;
+    uint32_t truth_slots[CALIBRATION_K];
+    double truth; /* exact distance of the tenth */
+    uint32_t in_high, in_both;
 } sample;
 
 typedef struct calibration {
     vd_hnsw *h;
     sample *samples;
     uint32_t count;
-    uint32_t slots;
-    bool codes; /* measure code ranks too */
-    uint32_t ef;
+    bool ranks; /* measure code ranks too */
+    double gamma;
+    uint32_t cap;
     _Atomic uint32_t found, wanted;
     _Atomic bool failed;
 } calibration;
 
-static void near_put(near_list *list, float distance, uint32_t slot) {
-    if (list->count == list->capacity && distance >= list->best[list->count - 1].distance) {
-        return;
-    }
-    uint32_t at = list->count < list->capacity ? list->count++ : list->count - 1;
-    for (; at > 0 && list->best[at - 1].distance > distance; at--) {
-        list->best[at] = list->best[at - 1];
-    }
-    list->best[at] = (candidate){distance, slot};
-}
-
-static const float *slot_vector(const vd_hnsw *h, uint32_t slot) {
-    return h->vectors + (size_t)slot * h->options.dimension;
-}
-
-/* The ten nearest of each sample by exact distance, from its float32 candidates. */
-static void settle_truth(calibration *c, sample *s) {
-    const vd_hnsw *h = c->h;
-    double exact[NEAR];
-    for (uint32_t i = 0; i < s->by_value.count; i++) {
-        double d = exact_distance(h, slot_vector(h, s->slot), h->norms[s->slot], s->by_value.best[i].slot);
-        uint32_t at = i;
-        for (; at > 0 && exact[at - 1] > d; at--) {
-            exact[at] = exact[at - 1];
-        }
-        exact[at] = d;
-    }
-    s->truth_count = s->by_value.count < CALIBRATION_K ? s->by_value.count : CALIBRATION_K;
-    s->truth = s->truth_count ? exact[s->truth_count - 1] : 0.0;
-    s->codes_found = 0;
-    for (uint32_t i = 0; i < s->by_code.count; i++) {
-        s->codes_found +=
-            exact_distance(h, slot_vector(h, s->slot), h->norms[s->slot], s->by_code.best[i].slot) <= s->truth;
-    }
-    if (s->codes_found > s->truth_count) {
-        s->codes_found = s->truth_count; /* ties beyond the tenth */
-    }
-}
-
-/* The node of the graph that stands for a slot: itself, or the one it is an exact copy of. */
+/* Of a twin: its representative, which is what the graph has. */
 static uint32_t node_of(const vd_hnsw *h, uint32_t slot) {
-    return twin_of_another(h, slot) ? parent_of(h, slot) : slot;
-}
-
-static void truth_task(void *arg, uint32_t index) {
-    calibration *c = arg;
-    vd_hnsw *h = c->h;
-    uint32_t first = index * GROUP_QUERIES;
-    uint32_t last = first + GROUP_QUERIES < c->count ? first + GROUP_QUERIES : c->count;
-    scratch *work = scratch_take(h, 1);
-    size_t code_bytes = h->code_stride * GROUP_QUERIES;
-    uint8_t *raw = mem_alloc(&h->allocator, code_bytes + 64);
-    if (!work || !raw) {
-        atomic_store(&c->failed, true);
-        if (work) {
-            scratch_give(h, work);
-        }
-        mem_release(&h->allocator, raw, code_bytes + 64);
-        return;
-    }
-    int8_t *codes = (int8_t *)(((uintptr_t)raw + 63) / 64 * 64);
-    for (uint32_t from = 0; from < c->slots; from += SCAN_BLOCK) {
-        uint32_t block[SCAN_BLOCK], nodes[SCAN_BLOCK];
-        float distances[SCAN_BLOCK];
-        uint32_t count = 0;
-        for (uint32_t slot = from; slot < c->slots && slot < from + SCAN_BLOCK; slot++) {
-            if (slot_state(h, slot) == STATE_LIVE) {
-                nodes[count] = node_of(h, slot);
-                block[count++] = slot;
-            }
-        }
-        for (uint32_t i = first; i < last; i++) {
-            sample *s = &c->samples[i];
-            uint32_t own = node_of(h, s->slot); /* left out with all its copies: they hang on it in the graph */
-            for (int by_code = 0; by_code <= (c->codes ? 1 : 0); by_code++) {
-                walk_query q;
-                stored_query(h, s->slot, by_code, codes + (size_t)(i - first) * h->code_stride, &q);
-                walk_distances(h, work, &q, block, count, distances);
-                near_list *list = by_code ? &s->by_code : &s->by_value;
-                for (uint32_t j = 0; j < count; j++) {
-                    if (nodes[j] != own) {
-                        near_put(list, distances[j], block[j]);
-                    }
-                }
-            }
-        }
-    }
-    for (uint32_t i = first; i < last; i++) {
-        settle_truth(c, &c->samples[i]);
-    }
-    scratch_give(h, work);
-    mem_release(&h->allocator, raw, code_bytes + 64);
+    uint32_t representative = twin_of_another(h, slot) ? parent_of(h, slot) : slot;
+    return representative == SLOT_NONE ? slot : representative;
 }
 
 /* Evenly strided live slots. Returns NULL when out of memory; *count may be less than asked for. */
@@ -156,30 +74,169 @@ static sample *take_samples(vd_hnsw *h, uint32_t wanted, uint32_t *count) {
             break;
         }
         memset(&samples[n], 0, sizeof samples[n]);
-        samples[n].slot = slot;
-        samples[n].by_value.capacity = NEAR;
-        samples[n].by_code.capacity = CODE_NEAR;
-        n++;
+        samples[n++].slot = slot;
     }
     *count = n;
     return samples;
 }
 
+/* ---- code ranks ---- */
+
+static void near_put(float *near, uint32_t capacity, uint32_t *count, float distance) {
+    if (*count == capacity && distance >= near[capacity - 1]) {
+        return;
+    }
+    uint32_t at = *count < capacity ? (*count)++ : capacity - 1;
+    for (; at > 0 && near[at - 1] > distance; at--) {
+        near[at] = near[at - 1];
+    }
+    near[at] = distance;
+}
+
+/* How many of the sample's true nearest stand among the first `capacity` by this lane. */
+static uint32_t rank_by(calibration *c, scratch *s, const sample *at, const walk_query *q, uint32_t capacity) {
+    const vd_hnsw *h = c->h;
+    float near[HIGH_NEAR];
+    uint32_t near_count = 0, own = node_of(h, at->slot);
+    for (uint32_t from = 0; from < s->slot_limit; from += BLOCK) {
+        uint32_t count = 0;
+        for (uint32_t slot = from; slot < s->slot_limit && slot < from + BLOCK; slot++) {
+            s->ids_a[count] = slot;
+            count += slot_state(h, slot) == STATE_LIVE && node_of(h, slot) != own;
+        }
+        walk_distances(s, q, s->ids_a, count, s->distances_a);
+        for (uint32_t i = 0; i < count; i++) {
+            near_put(near, capacity, &near_count, s->distances_a[i]);
+        }
+    }
+    float distances[CALIBRATION_K + KERNEL_OUT_PAD];
+    uint32_t inside = 0;
+    walk_distances(s, q, at->truth_slots, at->truth_count, distances);
+    for (uint32_t i = 0; i < at->truth_count; i++) {
+        inside += near_count && distances[i] <= near[near_count - 1];
+    }
+    return inside;
+}
+
+static void rank_task(calibration *c, sample *at) {
+    const vd_hnsw *h = c->h;
+    scratch *s = scratch_take(h, 1);
+    float values[VD_DIMENSION_MAX];
+    if (!s) {
+        atomic_store(&c->failed, true);
+        return;
+    }
+    form_read(h, form_of(h), at->slot, values);
+    query_from_vector(h, s, values);
+    if (s->form->codes) {
+        walk_query high = s->refine;
+        high.score = h->kernels->score_high;
+        at->in_high = rank_by(c, s, at, &high, HIGH_NEAR);
+        at->in_both = rank_by(c, s, at, &s->refine, BOTH_NEAR);
+    }
+    scratch_give(h, s);
+}
+
+/* ---- truth, and recall ---- */
+
+/* Hits but the sample itself and its copies, which the search leaves out. */
+static bool search_sample(calibration *c, const sample *at, const vd_hnsw_search_options *options, double gamma,
+                          vd_hit *hits, size_t *count) {
+    float values[VD_DIMENSION_MAX];
+    form_read(c->h, form_of(c->h), at->slot, values);
+    if (search_with(c->h, values, options, node_of(c->h, at->slot), gamma, c->cap, hits, count, NULL, NULL) != VD_OK) {
+        atomic_store(&c->failed, true);
+        return false;
+    }
+    return true;
+}
+
+static void truth_task(void *arg, uint32_t index) {
+    calibration *c = arg;
+    uint32_t first = index * GROUP_QUERIES;
+    uint32_t last = first + GROUP_QUERIES < c->count ? first + GROUP_QUERIES : c->count;
+    for (uint32_t i = first; i < last; i++) {
+        sample *s = &c->samples[i];
+        vd_hit hits[CALIBRATION_K];
+        size_t count = 0;
+        vd_hnsw_search_options options = {.k = CALIBRATION_K, .exact = true};
+        if (!search_sample(c, s, &options, -1.0, hits, &count)) {
+            return;
+        }
+        s->truth_count = (uint32_t)count;
+        s->truth = count ? hits[count - 1].distance : 0.0;
+        s->truth += fabs(s->truth) * 1e-12; /* equal distances count as equal */
+        for (size_t j = 0; j < count; j++) {
+            s->truth_slots[j] = hits[j].slot;
+        }
+        if (c->ranks && count) {
+            rank_task(c, s);
+        }
+    }
+}
+
 static bool measure_truth(calibration *c, const vd_executor *executor) {
-    c->slots = atomic_load_explicit(&c->h->slots, memory_order_acquire);
     executor_run(executor, truth_task, c, (c->count + GROUP_QUERIES - 1) / GROUP_QUERIES);
     return !atomic_load(&c->failed);
 }
 
-static void choose_encoding(calibration *c) {
-    vd_hnsw *h = c->h;
-    uint64_t found = 0, wanted = 0;
+static void recall_task(void *arg, uint32_t index) {
+    calibration *c = arg;
+    uint32_t first = index * GROUP_QUERIES;
+    uint32_t last = first + GROUP_QUERIES < c->count ? first + GROUP_QUERIES : c->count;
+    for (uint32_t i = first; i < last; i++) {
+        const sample *s = &c->samples[i];
+        vd_hit hits[CALIBRATION_K];
+        size_t count = 0;
+        vd_hnsw_search_options options = {.k = CALIBRATION_K};
+        if (!search_sample(c, s, &options, c->gamma, hits, &count)) {
+            return;
+        }
+        uint32_t good = 0;
+        for (size_t j = 0; j < count; j++) {
+            good += hits[j].distance <= s->truth;
+        }
+        atomic_fetch_add(&c->found, good < s->truth_count ? good : s->truth_count);
+        atomic_fetch_add(&c->wanted, s->truth_count);
+    }
+}
+
+static double measure_recall(calibration *c, double gamma, const vd_executor *executor) {
+    c->gamma = gamma;
+    atomic_store(&c->found, 0);
+    atomic_store(&c->wanted, 0);
+    executor_run(executor, recall_task, c, (c->count + GROUP_QUERIES - 1) / GROUP_QUERIES);
+    uint32_t wanted = atomic_load(&c->wanted);
+    return wanted ? (double)atomic_load(&c->found) / (double)wanted : 1.0;
+}
+
+/* ---- the encoding ---- */
+
+typedef enum choice { CHOICE_F32, CHOICE_BOTH, CHOICE_HIGH } choice;
+
+static choice choose(const calibration *c, bool high_now, bool codes_now) {
+    uint64_t high = 0, both = 0, wanted = 0;
     for (uint32_t i = 0; i < c->count; i++) {
-        found += c->samples[i].codes_found;
+        high += c->samples[i].in_high;
+        both += c->samples[i].in_both;
         wanted += c->samples[i].truth_count;
     }
-    atomic_store_explicit(&h->walk_codes, wanted && (double)found >= CODES_RANK_SHARE * (double)wanted,
-                          memory_order_release);
+    double need_high = (high_now ? RANK_LEAVE : RANK_SHARE) * (double)wanted;
+    double need_both = (codes_now ? RANK_LEAVE : RANK_SHARE) * (double)wanted;
+    return wanted == 0 ? CHOICE_F32
+           : (double)high >= need_high && (double)both >= need_both
+               ? CHOICE_HIGH
+               : (double)both >= need_both ? CHOICE_BOTH : CHOICE_F32;
+}
+
+static void take_choice(vd_hnsw *h, choice what, const vd_executor *executor) {
+    if (h->options.discard_vectors) {
+        what = what == CHOICE_F32 ? CHOICE_BOTH : what; /* there is nothing else to go by */
+    }
+    vd_encoding wanted = what == CHOICE_F32 ? VD_ENCODING_F32 : VD_ENCODING_SQ8;
+    if (h->options.discard_vectors || convert_locked(h, wanted, executor, NULL) == VD_OK) {
+        atomic_store_explicit(&h->walk_high, what == CHOICE_HIGH, memory_order_release);
+    } /* without memory it stays as it is, until the next look */
     atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release);
 }
 
@@ -188,95 +245,184 @@ void encoding_check(vd_hnsw *h, const vd_executor *executor) {
         atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release);
         return;
     }
-    calibration c = {.h = h, .codes = true};
+    bool had_codes = form_of(h)->codes;
+    bool had_high = atomic_load_explicit(&h->walk_high, memory_order_relaxed);
+    calibration c = {.h = h, .ranks = true, .cap = POOL_ADAPTIVE};
+    if (!had_codes && convert_locked(h, VD_ENCODING_SQ8, executor, NULL) != VD_OK) {
+        return;
+    }
     c.samples = take_samples(h, CALIBRATION_SAMPLE / 2, &c.count);
-    if (c.samples && measure_truth(&c, executor)) {
-        choose_encoding(&c);
-    } /* without memory the index stays on float32 and looks again at the next calibration */
+    bool done = c.samples && measure_truth(&c, executor);
+    take_choice(h, done ? choose(&c, had_high, had_codes) : had_codes ? CHOICE_BOTH : CHOICE_F32, executor);
     mem_release(&h->allocator, c.samples, (CALIBRATION_SAMPLE / 2) * sizeof *c.samples);
 }
 
-static void recall_task(void *arg, uint32_t index) {
-    calibration *c = arg;
-    vd_hnsw *h = c->h;
-    uint32_t first = index * GROUP_QUERIES;
-    uint32_t last = first + GROUP_QUERIES < c->count ? first + GROUP_QUERIES : c->count;
-    for (uint32_t i = first; i < last; i++) {
-        sample *s = &c->samples[i];
-        vd_hit hits[CALIBRATION_K + 1];
-        size_t count = 0;
-        vd_hnsw_search_options options = {.k = CALIBRATION_K + 1, .ef = c->ef};
-        if (search_without(h, slot_vector(h, s->slot), &options, node_of(h, s->slot), hits, &count, NULL, NULL) !=
-            VD_OK) {
-            atomic_store(&c->failed, true);
-            return;
-        }
-        vd_id self = slot_id(h, s->slot);
-        uint32_t good = 0, seen = 0;
-        for (size_t j = 0; j < count && seen < CALIBRATION_K; j++) {
-            if (hits[j].id.size == self.size && memcmp(hits[j].id.data, self.data, self.size) == 0) {
-                continue;
-            }
-            seen++;
-            good += hits[j].distance <= s->truth;
-        }
-        atomic_fetch_add(&c->found, good < s->truth_count ? good : s->truth_count);
-        atomic_fetch_add(&c->wanted, s->truth_count);
-    }
+/* ---- the table ---- */
+
+static double aim_for(double recall) {
+    double aim = recall + VD_RECALL_AIM_SHARE * (1.0 - recall);
+    return aim > 0.999 ? 0.999 : aim;
 }
 
-static double measure_recall(calibration *c, uint32_t ef, const vd_executor *executor) {
-    c->ef = ef;
-    atomic_store(&c->found, 0);
-    atomic_store(&c->wanted, 0);
-    executor_run(executor, recall_task, c, (c->count + GROUP_QUERIES - 1) / GROUP_QUERIES);
-    uint32_t wanted = atomic_load(&c->wanted);
-    return wanted ? (double)atomic_load(&c->found) / (double)wanted : 1.0;
+static bool fill_table(calibration *c, calibration_table *table, const vd_executor *executor) {
+    double most = aim_for(c->h->options.recall_target);
+    most = most > 0.999 ? most : 0.999;
+    size_t cap = 0;
+    table->count = 0;
+    c->cap = caps[0];
+    for (size_t i = 0; i < CALIBRATION_POINTS;) {
+        double recall = measure_recall(c, gammas[i], executor);
+        if (atomic_load(&c->failed)) {
+            return false;
+        }
+        double before = table->count ? table->points[table->count - 1].recall : 0.0;
+        bool stuck = table->count && recall < most && recall - before < 0.0005 && gammas[i] > 0.1;
+        if (stuck && recall < aim_for(c->h->options.recall_target) && cap + 1 < sizeof caps / sizeof caps[0]) {
+            c->cap = caps[++cap]; /* the pool is what ends the hard ones: once more with a larger one */
+            continue;
+        }
+        table->points[table->count].recall = recall > before ? recall : before;
+        table->points[table->count++].gamma = gammas[i++];
+        if (recall >= most || (stuck && gammas[i - 1] > 0.5)) {
+            break;
+        }
+    }
+    table->cap = c->cap;
+    return true;
+}
+
+static double gamma_for(const calibration_table *t, double recall) {
+    double aim = aim_for(recall);
+    for (uint32_t i = 0; i < t->count; i++) {
+        if (t->points[i].recall >= aim) {
+            if (i == 0) {
+                return t->points[0].gamma;
+            }
+            double low = t->points[i - 1].recall, high = t->points[i].recall;
+            double part = high > low ? (aim - low) / (high - low) : 1.0;
+            return t->points[i - 1].gamma + part * (t->points[i].gamma - t->points[i - 1].gamma);
+        }
+    }
+    return t->points[t->count - 1].gamma;
+}
+
+/* What was measured at this gamma. */
+static double recall_at(const calibration_table *t, double gamma) {
+    for (uint32_t i = 1; i < t->count; i++) {
+        if (t->points[i].gamma >= gamma) {
+            double width = t->points[i].gamma - t->points[i - 1].gamma;
+            double part = (gamma - t->points[i - 1].gamma) / width;
+            return t->points[i - 1].recall + part * (t->points[i].recall - t->points[i - 1].recall);
+        }
+    }
+    return t->points[t->count - 1].recall;
+}
+
+void search_reach(const vd_hnsw *index, double recall, uint32_t k, double *gamma, uint32_t *cap) {
+    vd_hnsw *h = (vd_hnsw *)index;
+    const calibration_table *t = atomic_load_explicit(&h->calibration, memory_order_acquire);
+    *gamma = -1.0;
+    *cap = EF_UNKNOWN;
+    if (t) {
+        uint64_t count = vd_hnsw_count(h);
+        *gamma = gamma_for(t, recall);
+        *gamma *= count > t->items ? 1.0 + GROWTH * log2((double)count / (double)t->items) : 1.0;
+        *cap = t->cap;
+    }
+    if (k > CALIBRATION_K) { /* calibrated at k = 10: a longer answer needs a wider search */
+        uint32_t wide = *cap + (k - CALIBRATION_K) + (k - CALIBRATION_K) / 2;
+        *cap = wide;
+    }
+    *cap = *cap < h->options.ef_search ? h->options.ef_search : *cap;
 }
 
 bool vd_hnsw_calibration_due(const vd_hnsw *index) {
+    vd_hnsw *h = (vd_hnsw *)index;
+    vd_hnsw_guard guard;
     uint64_t count = vd_hnsw_count(index);
-    uint64_t at = atomic_load_explicit(&((vd_hnsw *)index)->calibrated_at, memory_order_relaxed);
-    return count > SCAN_ITEMS && (at == 0 || count >= 2 * at || count * 3 < at * 2);
+    vd_hnsw_enter(index, &guard);
+    const calibration_table *t = atomic_load_explicit(&h->calibration, memory_order_acquire);
+    uint64_t at = t ? t->items : 0;
+    vd_hnsw_leave(index, &guard);
+    return count > SCAN_ITEMS && (at == 0 || count >= 2 * at || count * 3 < at * 2 ||
+                                  atomic_load_explicit(&h->recalibrate, memory_order_acquire));
 }
 
 bool vd_hnsw_calibration_stale(const vd_hnsw *index) {
+    vd_hnsw_guard guard;
     uint64_t count = vd_hnsw_count(index);
-    uint64_t at = atomic_load_explicit(&((vd_hnsw *)index)->calibrated_at, memory_order_relaxed);
+    vd_hnsw_enter(index, &guard);
+    const calibration_table *t = atomic_load_explicit(&((vd_hnsw *)index)->calibration, memory_order_acquire);
+    uint64_t at = t ? t->items : 0;
+    vd_hnsw_leave(index, &guard);
     uint64_t change = count > at ? count - at : at - count;
     return count > SCAN_ITEMS && (at == 0 || change * 20 >= at);
 }
 
+static void publish(vd_hnsw *h, calibration_table *table) {
+    pthread_mutex_lock(&h->writer);
+    calibration_table *old = atomic_load_explicit(&h->calibration, memory_order_relaxed);
+    bool room = !old || retire_reserve(h, 1) == VD_OK;
+    if (room) {
+        atomic_store_explicit(&h->calibration, table, memory_order_release);
+    }
+    if (room && old) {
+        retire(h, RETIRED_BLOCK, (uintptr_t)old, sizeof *old);
+        reclaim(h, false);
+    }
+    pthread_mutex_unlock(&h->writer);
+    if (!room) {
+        mem_release(&h->allocator, table, sizeof *table);
+    }
+}
+
 vd_status vd_hnsw_calibrate(vd_hnsw *h, const vd_executor *executor, vd_error *err) {
     vd_hnsw_guard guard;
-    vd_hnsw_enter(h, &guard);
     uint64_t items = vd_hnsw_count(h);
-    calibration c = {.h = h};
-    c.codes = h->options.encoding == VD_ENCODING_AUTO && items >= ENCODING_CHECK_ITEMS;
+    calibration c = {.h = h, .cap = POOL_ADAPTIVE};
+    bool look = h->options.encoding == VD_ENCODING_AUTO && items >= ENCODING_CHECK_ITEMS;
+    /* Once found not to rank, codes are tried again when the index has grown fourfold: it takes converting all vectors. */
+    bool again = !form_of(h)->codes && items >= 4 * atomic_load_explicit(&h->encoding_checked_at, memory_order_relaxed);
+    if (look && again) {
+        pthread_mutex_lock(&h->writer);
+        encoding_check(h, executor);
+        pthread_mutex_unlock(&h->writer);
+    }
+    vd_hnsw_enter(h, &guard);
+    c.ranks = look && form_of(h)->codes;
     c.samples = take_samples(h, CALIBRATION_SAMPLE, &c.count);
-    bool done = c.samples && measure_truth(&c, executor);
-    if (done && c.codes) {
-        choose_encoding(&c);
-    }
-    double aim = h->options.recall_target + VD_RECALL_AIM_MARGIN;
-    aim = aim > 0.999 ? 0.999 : aim;
-    uint32_t ef = h->options.ef_search > CALIBRATION_K ? h->options.ef_search : CALIBRATION_K;
-    double recall = 0.0;
-    while (done) {
-        recall = measure_recall(&c, ef, executor);
-        done = !atomic_load(&c.failed);
-        if (recall >= aim || ef >= VD_EF_SEARCH_MAX || ef >= items) {
-            break;
+    calibration_table *table = mem_alloc(&h->allocator, sizeof *table);
+    bool done = c.samples && table && measure_truth(&c, executor);
+    if (done && c.ranks) {
+        bool high = atomic_load_explicit(&h->walk_high, memory_order_relaxed);
+        choice what = choose(&c, high, true);
+        if (what != (high ? CHOICE_HIGH : CHOICE_BOTH)) {
+            pthread_mutex_lock(&h->writer);
+            take_choice(h, what, executor);
+            pthread_mutex_unlock(&h->writer);
         }
-        uint32_t step = ef / 8 > 4 ? ef / 8 : 4; /* about an eighth at a time: no more than that is wasted */
-        ef = ef + step > VD_EF_SEARCH_MAX ? VD_EF_SEARCH_MAX : ef + step;
     }
+    atomic_store_explicit(&h->recalibrate, false, memory_order_relaxed);
+    done = done && fill_table(&c, table, executor);
     mem_release(&h->allocator, c.samples, CALIBRATION_SAMPLE * sizeof *c.samples);
-    if (done && items) {
-        atomic_store_explicit(&h->ef_calibrated, ef, memory_order_relaxed);
-        atomic_store_explicit(&h->calibrated_recall, recall, memory_order_relaxed);
-        atomic_store_explicit(&h->calibrated_at, items, memory_order_release);
-    }
     vd_hnsw_leave(h, &guard);
+    if (done && items) {
+        table->items = items;
+        publish(h, table);
+    } else {
+        mem_release(&h->allocator, table, sizeof *table);
+    }
     return done ? VD_OK : vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+}
+
+void calibration_figures(const vd_hnsw *index, vd_hnsw_stats *stats) {
+    vd_hnsw *h = (vd_hnsw *)index;
+    const calibration_table *t = atomic_load_explicit(&h->calibration, memory_order_acquire);
+    double gamma;
+    search_reach(h, h->options.recall_target, CALIBRATION_K, &gamma, &stats->ef_effective);
+    if (t) {
+        stats->calibrated_at = t->items;
+        stats->calibrated_gamma = gamma_for(t, h->options.recall_target);
+        stats->calibrated_recall = recall_at(t, stats->calibrated_gamma);
+    }
 }

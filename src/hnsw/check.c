@@ -80,8 +80,7 @@ static void check_twin(const vd_hnsw *h, uint32_t slot, vd_hnsw_report *r) {
     uint32_t representative = parent_of(h, slot);
     bool found = false;
     if (representative != SLOT_NONE && in_graph(h, representative)) {
-        for (uint32_t t = atomic_load(&((vd_hnsw *)h)->twin[representative]); t != SLOT_NONE && !found;
-             t = atomic_load(&((vd_hnsw *)h)->twin[t])) {
+        for (uint32_t t = twin_next(h, representative); t != SLOT_NONE && !found; t = twin_next(h, t)) {
             found = t == slot;
         }
     }
@@ -126,7 +125,9 @@ vd_status vd_hnsw_check(vd_hnsw *h, vd_hnsw_report *report, vd_error *err) {
     uint32_t slots = atomic_load_explicit(&h->slots, memory_order_relaxed);
     uint32_t *queue = mem_alloc_array(&h->allocator, (size_t)slots + 1, sizeof *queue);
     uint8_t *seen = mem_alloc(&h->allocator, (size_t)slots + 1);
-    if (!queue || !seen) {
+    float *vector = mem_alloc_array(&h->allocator, h->options.dimension, sizeof *vector);
+    if (!queue || !seen || !vector) {
+        mem_release(&h->allocator, vector, h->options.dimension * sizeof *vector);
         mem_release(&h->allocator, queue, ((size_t)slots + 1) * sizeof *queue);
         mem_release(&h->allocator, seen, (size_t)slots + 1);
         pthread_mutex_unlock(&h->writer);
@@ -158,7 +159,7 @@ vd_status vd_hnsw_check(vd_hnsw *h, vd_hnsw_report *report, vd_error *err) {
             nodes++;
             check_lists(h, slot, slots, &r, &degrees);
             check_tree(h, slot, slots, &r);
-            const float *vector = h->vectors + (size_t)slot * h->options.dimension;
+            form_read(h, form_of(h), slot, vector);
             if (vector_map_find(h, vector) != slot) {
                 r.bad_map++;
                 note(&r, "slot %u: its vector leads elsewhere", slot);
@@ -174,6 +175,7 @@ vd_status vd_hnsw_check(vd_hnsw *h, vd_hnsw_report *report, vd_error *err) {
     r.mean_degree = nodes ? (double)degrees / (double)nodes : 0.0;
     mem_release(&h->allocator, queue, ((size_t)slots + 1) * sizeof *queue);
     mem_release(&h->allocator, seen, (size_t)slots + 1);
+    mem_release(&h->allocator, vector, h->options.dimension * sizeof *vector);
     pthread_mutex_unlock(&h->writer);
     if (report) {
         *report = r;

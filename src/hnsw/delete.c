@@ -19,16 +19,6 @@ static bool is_dead(const vd_hnsw *h, uint32_t slot) {
     return slot_state(h, slot) == STATE_DEAD;
 }
 
-/* Whether `slot` is met for the first time since scratch_begin. */
-static bool first_met(scratch *s, uint32_t slot) {
-    uint32_t word = slot / 64;
-    uint64_t bit = 1ull << (slot % 64);
-    uint64_t seen = s->visited_tag[word] == s->visited_epoch ? s->visited[word] : 0;
-    s->visited_tag[word] = s->visited_epoch;
-    s->visited[word] = seen | bit;
-    return !(seen & bit);
-}
-
 /* Rewrites the list of `slot` without dead nodes, filled from behind them (two dead nodes deep). */
 static void repair_list(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t level) {
     _Atomic uint32_t *list = level_links(h, slot, level);
@@ -77,7 +67,7 @@ static void repair_list(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t le
     uint32_t fresh_count = found - alive;
     memcpy(kept, near, alive * sizeof *kept);
     pair_query(h, s, slot, &q);
-    walk_distances(h, s, &q, near + alive, fresh_count, s->distances_a);
+    walk_distances(s, &q, near + alive, fresh_count, s->distances_a);
     for (uint32_t i = 0; i < fresh_count; i++) {
         fresh[i] = (candidate){s->distances_a[i], near[alive + i]};
     }
@@ -150,24 +140,27 @@ static void sweep_dead(vd_hnsw *h, const vd_executor *executor) {
 
 static void unchain(vd_hnsw *h, uint32_t slot) {
     uint32_t at = parent_of(h, slot);
-    uint32_t next = atomic_load_explicit(&h->twin[slot], memory_order_relaxed);
-    while (atomic_load_explicit(&h->twin[at], memory_order_relaxed) != slot) {
-        at = atomic_load_explicit(&h->twin[at], memory_order_relaxed);
+    while (twin_next(h, at) != slot) {
+        at = twin_next(h, at);
     }
-    atomic_store_explicit(&h->twin[at], next, memory_order_release);
+    twin_set_next(h, at, twin_next(h, slot));
+}
+
+static uint64_t stored_hash(vd_hnsw *h, uint32_t slot) {
+    form_read(h, form_of(h), slot, h->writer_scratch->pair_vector);
+    return hash_vector(h, h->writer_scratch->pair_vector);
 }
 
 /* The first of the chain takes the dead representative's place in the graph. The chain behind it is already its own. */
 static void promote(vd_hnsw *h, uint32_t dead, uint32_t heir) {
-    map_swing(&h->vector_map, hash_vector(h, h->vectors + (size_t)heir * h->options.dimension), dead, heir);
-    for (uint32_t t = atomic_load_explicit(&h->twin[heir], memory_order_relaxed); t != SLOT_NONE;
-         t = atomic_load_explicit(&h->twin[t], memory_order_relaxed)) {
+    map_swing(&h->vector_map, stored_hash(h, heir), dead, heir);
+    for (uint32_t t = twin_next(h, heir); t != SLOT_NONE; t = twin_next(h, t)) {
         atomic_store_explicit(&h->parent[t], heir, memory_order_release);
     }
     atomic_store_explicit(&h->is_twin[heir], 0, memory_order_relaxed);
     atomic_store_explicit(&h->parent[heir], SLOT_NONE, memory_order_release);
     slot_set_level(h, heir, slot_level(h, slot_id(h, heir)));
-    graph_insert(h, h->writer_scratch, heir);
+    link_nodes(h, &heir, 1, NULL);
 }
 
 void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
@@ -182,8 +175,12 @@ void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
     for (size_t i = 0; i < count; i++) {
         uint32_t slot = victims[i];
         if (!twin_of_another(h, slot)) {
+            if (atomic_load_explicit(base_links(h, slot), memory_order_relaxed) & LINK_OPTIMIZED) {
+                atomic_fetch_sub_explicit(&h->optimized, 1, memory_order_relaxed);
+            }
             tree_remove(h, h->writer_scratch, slot);
             h->dead_list[h->dead_count++] = slot;
+            atomic_fetch_sub_explicit(&h->linked, 1, memory_order_relaxed);
         }
     }
     for (size_t i = 0; i < count; i++) {
@@ -191,11 +188,11 @@ void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
         if (twin_of_another(h, slot)) {
             continue;
         }
-        uint32_t heir = atomic_load_explicit(&h->twin[slot], memory_order_relaxed);
+        uint32_t heir = twin_next(h, slot);
         if (heir != SLOT_NONE) {
             promote(h, slot, heir);
         } else {
-            map_remove(&h->vector_map, hash_vector(h, h->vectors + (size_t)slot * h->options.dimension), slot);
+            map_remove(&h->vector_map, stored_hash(h, slot), slot);
         }
     }
     atomic_store_explicit(&h->dead_pending, (uint32_t)h->dead_count, memory_order_release);

@@ -73,6 +73,9 @@ static void free_one(vd_hnsw *h, const retired *r) {
             h->options.release_payload(h->options.release_context, (void *)r->value);
         }
         break;
+    case RETIRED_FORM:
+        form_free(h, (form *)r->value);
+        break;
     case RETIRED_BLOCK:
         mem_release(&h->allocator, (void *)r->value, r->size);
         break;
@@ -94,6 +97,10 @@ void reclaim(vd_hnsw *h, bool all) {
     size_t done = 0;
     while (done < h->retired_count && h->retired[done].epoch < oldest) {
         free_one(h, &h->retired[done++]);
+    }
+    if (h->released_slots >= RETURN_SLOTS) {
+        planes_return(h);
+        h->released_slots = 0;
     }
     h->retired_count -= done;
     for (size_t i = 0; done && i < h->retired_count; i++) {

@@ -3,14 +3,17 @@
  *
  * An item lives in a slot. What belongs to a slot stands in planes: arrays that never move (planes.c), so that readers need no
  * lock to address them. A slot is FREE, PENDING (being filled and linked, in nobody's answer), LIVE or DEAD (still passed
- * through by searches, until a sweep has taken it out of every list).
+ * through by searches, until a sweep has taken it out of every list). The planes that hold vectors are grouped in a form (form.c),
+ * which is replaced whole when an index changes its encoding.
  *
  * Threading
- *   writer        the mutex every writing call holds from begin to end. Inside an add, several threads link nodes at a time.
- *   link lists    the lock bit in word 0 of a node's base list guards writing all lists of that node. Never two at a time.
- *                 Readers take no lock: they load each neighbour with acquire; a list that changes meanwhile is a mix of old and
- *                 new neighbours, each of them a published node.
+ *   writer        the mutex every writing call holds from begin to end. Its parallel sections never have two threads write the list
+ *                 of one node: links are chosen side by side on a graph that stands still, then each list is changed by one thread
+ *                 (link.c). That is also why the graph does not depend on the number of threads.
+ *   link lists    readers take no lock: they load each neighbour with acquire; a list that changes meanwhile is a mix of old and new
+ *                 neighbours, each of them a published node.
  *   state         stored with release after everything of the slot has been written.
+ *   form          loaded with acquire once per search, inside a guard; a replaced one is retired.
  *   maps          one writer, lock-free readers inside a guard (map.c).
  *   epochs        whatever readers may still see is retired and freed when every guard from before has been left (epoch.c).
  *   publish_seq   odd while a batch becomes visible: a search that saw it change checks its answer for an id that it met in
@@ -40,26 +43,62 @@
 #define SCAN_ITEMS 512
 /* From this size on the encoding is chosen by measurement. */
 #define ENCODING_CHECK_ITEMS 1024
-/* Candidates reranked exactly beyond k (measured: the exact top 10 stands inside the code-ranked top 15). */
+/* Candidates measured again with all bits after a walk on half of them, beyond k. Measured: 100.0 % of the true ten nearest stand
+ * among the first 30 by four bits on 384-d sentence embeddings. */
+#define REFINE_EXTRA 20
+/* Candidates measured exactly beyond k, at most: those that the error of the codes leaves in doubt (search.c). */
 #define RERANK_EXTRA       8
 #define CALIBRATION_K      10
 #define CALIBRATION_SAMPLE 400
+/* Most that the pool of a search by recall can hold: hard queries look further, easy ones stop long before. */
+#define POOL_ADAPTIVE 400u
+/* Nodes linked side by side: bounded by LINK_BATCH_SHARE of the graph, so that they find nearly everything they would have found one
+ * after the other; among themselves they are compared one by one. */
+#define LINK_BATCH_MAX   256
+#define LINK_BATCH_SHARE 50
 
 enum { STATE_FREE = 0, STATE_PENDING = 1, STATE_LIVE = 2, STATE_DEAD = 3 };
 
-/* What walking needs of a node beside its code or vector: 16 bytes, four to a cache line. */
-typedef struct node_header {
-    float factor;   /* of the code: cosine scale/|x|, euclidean scale */
-    float inv_norm; /* cosine: 1/|x| */
-    float norm2;    /* |x|^2 */
-    int32_t code_sum;
-} node_header;
-
-/* word 0 of a base list: count in bits 0..15, tree children in bits 16..23, lock in bit 31 */
+/* word 0 of a base list: count in bits 0..15, tree children in bits 16..23, been through the second pass in bit 24 */
 #define LINK_COUNT_MASK 0xFFFFu
 #define LINK_CHILD_ONE  0x10000u
 #define LINK_CHILD_MASK 0xFF0000u
-#define LINK_LOCK       0x80000000u
+#define LINK_OPTIMIZED  0x1000000u
+
+/* ---- planes ---- */
+typedef struct plane {
+    uint8_t *base;
+    size_t stride;   /* bytes per slot; 0: the plane is not there */
+    size_t reserved; /* bytes of address space */
+    size_t huge;     /* bytes from the start that stand on huge pages (or were refused them) */
+    bool walked;     /* large and read at random: worth huge pages */
+    bool payload;    /* what a free slot holds is of no use to anyone: its pages may be given back */
+} plane;
+
+/* What exactness needs of a vector that is walked by codes or halves. With discard_vectors only `scale` is kept. */
+typedef struct vector_head {
+    float scale;
+    uint32_t exceptions; /* block of the exceptions plane, or EXCEPTIONS_NONE */
+    double norm2;
+} vector_head;
+#define EXCEPTIONS_NONE 0u
+
+enum { FORM_HIGH, FORM_LOW, FORM_REST, FORM_FACTOR, FORM_NORM2, FORM_HEAD, FORM_PLANES };
+
+/* How the vectors of an index are stored. Codes: the upper and lower halves of 8-bit codes in HIGH and LOW (discarding with sq4: no
+ * LOW), the 24 bits that complete them in REST. Halves (f16, bf16): HIGH has them, REST the other 16 bits. f32: HIGH is all. */
+typedef struct form {
+    vd_encoding encoding; /* F32, F16, BF16; SQ8 for codes of 8 bits, SQ4 for codes of 4 */
+    bool codes;
+    bool keep; /* float32 values can be restored bit for bit */
+    plane planes[FORM_PLANES];
+    plane exceptions;            /* stride 8: blocks of bytes, allocated by size class */
+    pthread_mutex_t lock;        /* exceptions_used and exceptions_free: vectors are written by several threads */
+    uint64_t exceptions_used;    /* blocks of 8 bytes handed out; block 0 is none */
+    uint64_t exceptions_ready;
+    uint32_t *exceptions_free; /* [classes] first free block of so many units, list through the first word */
+    size_t exceptions_classes;
+} form;
 
 typedef struct map_table map_table;
 typedef struct hnsw_map {
@@ -75,7 +114,7 @@ typedef struct id_store {
     void *free_blocks[VD_ID_MAX_BYTES / 8 + 2]; /* by size class of 8 bytes */
 } id_store;
 
-typedef enum retired_kind { RETIRED_SLOT, RETIRED_PAYLOAD, RETIRED_BLOCK } retired_kind;
+typedef enum retired_kind { RETIRED_SLOT, RETIRED_PAYLOAD, RETIRED_BLOCK, RETIRED_FORM } retired_kind;
 typedef struct retired {
     retired_kind kind;
     uint64_t epoch;
@@ -91,6 +130,48 @@ typedef struct reader_slot {
 typedef struct scratch scratch;
 #define SCRATCH_SLOTS 64
 
+/* ---- the pool of a search (pool.c): keys {distance bits, slot (| SLOT_CHECKED)}, ascending; distances are never negative, so their
+ * bits order as integers ---- */
+typedef struct pool {
+    uint64_t *keys; /* [limit + 8] */
+    uint32_t size, limit;
+    uint32_t next; /* no key before it is unchecked */
+} pool;
+/* Takes in what is nearer than `below` and, when the pool is full, than its last. */
+typedef void (*pool_function)(pool *p, float below, const float *distances, const uint32_t *slots, uint32_t count);
+void pool_take_any(pool *p, float below, const float *distances, const uint32_t *slots, uint32_t count);
+#if defined(__x86_64__)
+void pool_take_avx512(pool *p, float below, const float *distances, const uint32_t *slots, uint32_t count);
+#endif
+static inline float key_distance(uint64_t key) {
+    uint32_t bits = (uint32_t)(key >> 32);
+    float d;
+    __builtin_memcpy(&d, &bits, sizeof d);
+    return d;
+}
+static inline uint64_t key_make(float distance, uint32_t slot) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, &distance, sizeof bits);
+    return (uint64_t)bits << 32 | slot;
+}
+static inline uint32_t key_slot(uint64_t key) {
+    return (uint32_t)key & ~SLOT_CHECKED;
+}
+
+/* A link that `target` is to get to the node `from` on a level. */
+typedef struct back_link {
+    uint32_t target;
+    uint32_t from;
+    float distance;
+    uint32_t level;
+    uint32_t next; /* of the same list, in order; BACK_NONE ends */
+} back_link;
+#define BACK_NONE UINT32_MAX
+
+typedef struct back_group {
+    uint32_t first, last; /* in `back` */
+} back_group;
+
 /* Memory that a batch needs, kept between batches and made by reserve. */
 typedef struct batch_work {
     size_t capacity;  /* items */
@@ -99,35 +180,72 @@ typedef struct batch_work {
     uint32_t *dead;   /* [capacity] slots that the batch replaces or removes */
     uint32_t *dedupe; /* [dedupe_size] */
     size_t dedupe_size;
+    /* linking (link.c), for LINK_BATCH_MAX nodes; made with the first reserve */
+    back_link *back;     /* [back_capacity] */
+    back_group *groups;  /* [back_capacity] */
+    uint32_t *group_map; /* [group_map_size] group + 1 by list, 0: none */
+    size_t back_capacity, group_map_size;
 } batch_work;
 
+enum {
+    PLANE_LINKS,
+    PLANE_STATE,
+    PLANE_LEVELS,
+    PLANE_UPPER,
+    PLANE_PARENT,
+    PLANE_TWIN,
+    PLANE_IS_TWIN,
+    PLANE_IDS,
+    PLANE_ID_SIZES,
+    PLANE_PAYLOADS,
+    INDEX_PLANES
+};
+#define RETURN_SLOTS 1024u /* pages go back in blocks of so many slots */
+
+/* How far to look for which recall, as measured (calibrate.c). Immutable once published. */
+#define CALIBRATION_POINTS 24
+typedef struct calibration_table {
+    uint64_t items; /* in the index when it was measured */
+    uint32_t cap;   /* pool */
+    uint32_t count;
+    struct {
+        double recall;
+        double gamma;
+    } points[CALIBRATION_POINTS]; /* ascending in both */
+} calibration_table;
+
 struct vd_hnsw {
-    vd_hnsw_options options;
+    vd_hnsw_options options; /* encoding: as asked for, changed by convert */
     vd_allocator allocator;
     const hnsw_kernels *kernels;
+
+    pool_function pool_take;
 
     /* geometry, fixed at birth */
     uint32_t m;
     uint32_t m0;          /* links on the base level */
-    size_t code_stride;   /* bytes */
+    uint32_t child_limit; /* tree children per node */
     size_t link_stride;   /* words */
     size_t upper_stride;  /* words per level */
-    uint32_t child_limit; /* tree children per node */
+    size_t code_size;     /* components of a query code: the dimension padded to KERNEL_LINE_CODES */
 
     /* planes, addressed by slot */
     uint32_t slot_limit;    /* address space reserved for so many */
     uint32_t slots_ready;   /* usable memory for so many */
     _Atomic uint32_t slots; /* ever handed out */
-    float *vectors;
-    uint8_t *codes;
-    node_header *headers;
-    double *norms; /* exact |x|^2 */
+    _Atomic(form *) form;
+    plane planes[INDEX_PLANES];
+    plane upper_plane;
+    uint64_t released_slots; /* since pages were last given back */
+    uint64_t returned_slots; /* whose pages have been given back */
+    uint8_t *returned;       /* [slot_limit / RETURN_SLOTS + 1] of blocks */
+    /* the same planes by their types */
     _Atomic uint32_t *links;
     _Atomic uint8_t *state;
     _Atomic uint8_t *levels;
-    _Atomic uint32_t *upper;  /* first upper block or BLOCK_NONE */
+    _Atomic uint32_t *upper;  /* first upper block + 1, or 0 */
     _Atomic uint32_t *parent; /* in the tree; of a twin: its representative */
-    _Atomic uint32_t *twin;   /* next exact duplicate, or SLOT_NONE */
+    _Atomic uint32_t *twin;   /* next exact duplicate + 1, or 0 */
     _Atomic uint8_t *is_twin; /* not in the graph; the writer's */
     char **ids;
     uint16_t *id_sizes;
@@ -144,8 +262,8 @@ struct vd_hnsw {
     hnsw_map vector_map; /* vector bits -> representative */
 
     _Atomic uint64_t entry; /* level << 32 | slot; ENTRY_NONE when the graph is empty */
-    pthread_mutex_t entry_lock;
-    uint32_t root; /* of the tree; the writer's (and guarded by entry_lock while threads link) */
+    uint32_t root;     /* of the tree; the writer's */
+    _Atomic uint64_t linked; /* nodes in the graph, the dead that wait for a sweep not counted; the writer's */
 
     pthread_mutex_t writer;
     _Atomic uint64_t publish_seq;
@@ -168,12 +286,17 @@ struct vd_hnsw {
     batch_work work;
 
     /* choices by measurement */
-    _Atomic bool walk_codes;
-    _Atomic uint32_t ef_calibrated;
-    _Atomic uint64_t calibrated_at;
+    _Atomic bool walk_high; /* codes are walked on by their upper halves */
+    _Atomic(calibration_table *) calibration;
     _Atomic uint64_t encoding_checked_at;
-    _Atomic double calibrated_recall;
     _Atomic uint64_t distances;
+    /* second pass; the writer's but for readers of the figures */
+    _Atomic uint64_t optimized;    /* live nodes that have been through it */
+    bool optimize_open;            /* a pass was begun and has not come to its end */
+    bool optimize_all;             /* the open pass takes every node */
+    uint32_t optimize_next;        /* slot at which it goes on */
+    uint64_t optimized_items;      /* at the end of the last whole pass */
+    _Atomic bool recalibrate;      /* a pass has ended since the last calibration */
     uint64_t id_bytes_live;
 };
 
@@ -185,16 +308,59 @@ static inline uint64_t entry_make(uint32_t slot, uint32_t level) {
 /* ---- planes.c ---- */
 vd_status planes_open(vd_hnsw *h, vd_error *err);
 void planes_close(vd_hnsw *h);
-/* Makes the memory of slots 0..slots-1 and of `uppers` upper blocks usable. */
+/* Makes the memory of slots 0..slots-1, of all that their vectors can need, and of `uppers` upper blocks usable. */
 vd_status planes_commit(vd_hnsw *h, uint64_t slots, uint64_t uppers, vd_error *err);
 uint64_t planes_bytes(const vd_hnsw *h);
+/* Gives the pages of whole blocks of free slots back to the system; the writer's. */
+void planes_return(vd_hnsw *h);
+/* Address space of a plane for `slots` slots; false when there is none. */
+bool plane_open(plane *p, uint64_t slots);
+void plane_close(plane *p);
+bool plane_commit(plane *p, uint64_t from, uint64_t to, uint64_t filled);
+
+/* ---- form.c: how vectors are stored ---- */
+/* A form with planes for the index's slots, usable for `slots`; NULL when out of memory. */
+form *form_new(vd_hnsw *h, vd_encoding encoding, uint64_t slots);
+void form_free(vd_hnsw *h, form *f);
+/* Slots from..to become usable, and what the vectors of `more` slots can need beside the planes. */
+bool form_commit(form *f, uint64_t from, uint64_t to, uint64_t filled, uint64_t more);
+size_t form_slot_bytes(const vd_hnsw *h, const form *f); /* but exceptions */
+uint64_t form_bytes(const form *f, uint64_t slots);
+static inline form *form_of(const vd_hnsw *h) {
+    return atomic_load_explicit(&((vd_hnsw *)h)->form, memory_order_acquire);
+}
+static inline uint8_t *form_at(const form *f, int which, uint32_t slot) {
+    return f->planes[which].base + (size_t)slot * f->planes[which].stride;
+}
+/* Any thread, a slot of its own; memory has been committed. */
+void form_write(const vd_hnsw *h, form *f, uint32_t slot, const float *vector);
+void form_release(form *f, uint32_t slot); /* what it has beside the planes */
+/* The values that the slot stands for: those that were added, bit for bit, or (discarding) what its code stands for. */
+void form_read(const vd_hnsw *h, const form *f, uint32_t slot, float *out);
+/* What form_read would show of this vector once it had been written: itself when values are kept. `buffer`: [dimension]. */
+const float *form_canonical(const vd_hnsw *h, const form *f, const float *vector, float *buffer);
+double form_norm2(const vd_hnsw *h, const form *f, uint32_t slot);
+/* Exact distance to a query. `buffer` [dimension]. */
+double exact_distance(const vd_hnsw *h, const form *f, const float *query, double query_norm2, uint32_t slot,
+                      float *buffer);
+void form_prefetch(const form *f, uint32_t slot); /* all that exact_distance reads */
+
+/* ---- convert.c ---- */
+/* Stores every vector in another form; writer held. */
+vd_status convert_locked(vd_hnsw *h, vd_encoding encoding, const vd_executor *executor, vd_error *err);
 
 /* ---- small facts of a slot ---- */
 static inline uint32_t level_of(const vd_hnsw *h, uint32_t slot) {
     return atomic_load_explicit(&h->levels[slot], memory_order_relaxed);
 }
 static inline uint32_t upper_of(const vd_hnsw *h, uint32_t slot) {
-    return atomic_load_explicit(&h->upper[slot], memory_order_relaxed);
+    return atomic_load_explicit(&h->upper[slot], memory_order_relaxed) - 1u; /* BLOCK_NONE is stored as 0 */
+}
+static inline uint32_t twin_next(const vd_hnsw *h, uint32_t slot) {
+    return atomic_load_explicit(&h->twin[slot], memory_order_acquire) - 1u; /* SLOT_NONE is stored as 0 */
+}
+static inline void twin_set_next(const vd_hnsw *h, uint32_t slot, uint32_t next) {
+    atomic_store_explicit(&h->twin[slot], next + 1u, memory_order_release);
 }
 static inline bool twin_of_another(const vd_hnsw *h, uint32_t slot) {
     return atomic_load_explicit(&h->is_twin[slot], memory_order_relaxed) != 0;
@@ -218,9 +384,7 @@ static inline uint32_t links_count(const _Atomic uint32_t *list, uint32_t capaci
 static inline uint32_t link_get(const _Atomic uint32_t *list, uint32_t i) {
     return atomic_load_explicit(&list[1 + i], memory_order_acquire);
 }
-void node_lock(const vd_hnsw *h, uint32_t slot);
-void node_unlock(const vd_hnsw *h, uint32_t slot);
-/* Replaces the list (node locked, or not yet visible). */
+/* Replaces the list. */
 void links_store(_Atomic uint32_t *list, const uint32_t *slots, uint32_t count);
 static inline uint8_t slot_state(const vd_hnsw *h, uint32_t slot) {
     return atomic_load_explicit(&h->state[slot], memory_order_acquire);
@@ -232,8 +396,6 @@ static inline uint32_t parent_of(const vd_hnsw *h, uint32_t slot) {
 /* ---- slots.c: taking and giving back slots, ids, upper blocks ---- */
 uint32_t slot_take(vd_hnsw *h); /* memory has been reserved: cannot fail */
 void slot_release(vd_hnsw *h, uint32_t slot);
-/* Fills vector, code, header, norm of a slot; any thread. */
-void slot_write_vector(vd_hnsw *h, uint32_t slot, const float *vector);
 uint32_t slot_level(const vd_hnsw *h, vd_id id);
 /* Gives the slot upper blocks for `level`; lowers the level when there are none. */
 void slot_set_level(vd_hnsw *h, uint32_t slot, uint32_t level);
@@ -256,7 +418,8 @@ vd_status map_reserve(vd_hnsw *h, hnsw_map *map, uint64_t more);
 void map_close(vd_hnsw *h, hnsw_map *map);
 size_t map_bytes(const hnsw_map *map);
 uint32_t id_map_find(const vd_hnsw *h, vd_id id);                /* guard held */
-uint32_t vector_map_find(const vd_hnsw *h, const float *vector); /* guard held */
+/* Of canonical values (form_canonical); guard held. */
+uint32_t vector_map_find(const vd_hnsw *h, const float *canonical);
 void map_put(hnsw_map *map, uint64_t hash, uint32_t slot);
 /* Replaces the entry of `hash` that holds `from`; false when there is none. */
 bool map_swing(hnsw_map *map, uint64_t hash, uint32_t from, uint32_t to);
@@ -273,32 +436,62 @@ typedef struct candidate {
     uint32_t slot;
 } candidate;
 
+/* An item by its exact distance. */
+typedef struct result {
+    double distance;
+    uint32_t slot;
+} result;
+
+/* Asks for distances to stored vectors by one of the form's lanes. */
 typedef struct walk_query {
-    bool codes;
-    float factor, inv_norm, norm2;
-    int32_t code_bias; /* 128 * sum of the query's code */
-    int8_t *code;      /* code_stride bytes, 64-byte aligned; in the scratch */
-    const float *vector;
+    kernel_score score;
+    kernel_query query;
+    kernel_plane plane;
 } walk_query;
+
+/* One level being searched (walk.c). */
+typedef struct walk {
+    uint32_t level;
+    uint32_t popped;   /* its list is on the way */
+    uint32_t batch_count;
+    uint32_t *batch, *next_batch;
+    uint32_t rank;   /* the bound is `stretch` times the distance of this rank; 0: no bound */
+    float stretch;
+    uint32_t floor; /* and never less than the distance of this rank */
+    const vd_filter *filter;
+    bool done;
+} walk;
 
 #define BATCH_SLOTS_MAX 512
 struct scratch {
     size_t bytes;
+    const form *form;
+    uint32_t slot_limit; /* slots from here on came into being after the query was prepared: passed by */
     uint64_t *visited; /* a bit per slot */
     uint16_t *visited_tag;
     size_t visited_words;
     uint16_t visited_epoch;
-    uint64_t *pool; /* distance bits << 32 | slot (| SLOT_CHECKED), ascending */
+    pool pool;
     size_t pool_capacity;
-    uint32_t pool_size, pool_limit, pool_next;
-    walk_query query;
-    int8_t *pair_code; /* a second query code, for pruning */
-    candidate *candidates;
+    walk walk;
+    walk_query query;  /* for walking */
+    walk_query refine; /* the same query with all bits; equal to `query` where there is but one lane */
+    bool two_lanes;
+    double query_norm2;
+    float query_step; /* codes: scale / length, which the error of a distance grows with */
+    int8_t *query_code, *pair_code;
+    float *query_vector, *pair_vector; /* values of a stored query in halves; and room for one vector */
+    candidate *candidates;             /* [pool_capacity + 2 VD_M_MAX + LINK_BATCH_MAX] */
+    float *occlusion;                  /* the same length: prune.c */
+    uint16_t *occlusion_checked;
+    result *results; /* [pool_capacity + 16]: search.c */
     uint32_t *ids_a, *ids_b; /* [BATCH_SLOTS_MAX] */
-    uint32_t *survivors;     /* [BATCH_SLOTS_MAX] */
-    float *distances_a;      /* [BATCH_SLOTS_MAX] */
-    int32_t *raw;            /* [BATCH_SLOTS_MAX] */
+    float *distances_a;      /* [BATCH_SLOTS_MAX + KERNEL_OUT_PAD] */
     uint64_t distances;      /* counted since the scratch was taken */
+    uint64_t refined, reranked;
+    uint64_t budget;   /* of `distances`; UINT64_MAX: none */
+    const int *cancel; /* or NULL */
+    bool truncated;
     uint32_t hops;
 };
 /* NULL when out of memory. `ef`: pool entries needed. */
@@ -312,56 +505,58 @@ void scratch_free(const vd_hnsw *h, scratch *s);
 void scratch_begin(scratch *s); /* forgets what was visited */
 
 /* ---- walk.c: distances and searching one level ---- */
+/* Both set s->query, s->refine, s->form. The vector must stay where it is. */
 void query_from_vector(const vd_hnsw *h, scratch *s, const float *vector);
 void query_from_slot(const vd_hnsw *h, scratch *s, uint32_t slot);
-/* A stored node as a query; its code goes to `code` (code_stride bytes, 64-byte aligned) when `codes`. */
-void stored_query(const vd_hnsw *h, uint32_t slot, bool codes, int8_t *code, walk_query *q);
-/* A second query beside s->query, for distances between two stored nodes; valid until the next call with this scratch. */
+/* A stored node as a query with all bits, beside s->query: valid until the next call with this scratch. */
 void pair_query(const vd_hnsw *h, scratch *s, uint32_t slot, walk_query *q);
-/* Distances for walking: monotone in the true distance, >= 0, any precision. count <= BATCH_SLOTS_MAX. */
-void walk_distances(const vd_hnsw *h, scratch *s, const walk_query *q, const uint32_t *slots, uint32_t count,
-                    float *out);
-/* Greedy descent from the entry point to `target` level; false when the graph is empty. */
-bool walk_descend(const vd_hnsw *h, scratch *s, uint32_t target, candidate *nearest);
-/* Best-first search of one level from `start`; leaves the pool sorted. `hidden` (SLOT_NONE: none) is passed by as if it were not
- * there. */
-void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, uint32_t hidden);
-static inline uint32_t pool_slot(uint64_t key) {
-    return (uint32_t)key & ~SLOT_CHECKED;
-}
-static inline float pool_distance(uint64_t key) {
-    uint32_t bits = (uint32_t)(key >> 32);
-    float d;
-    __builtin_memcpy(&d, &bits, sizeof d);
-    return d;
-}
-/* The distance that answers carry. */
-double exact_distance(const vd_hnsw *h, const float *query, double query_norm2, uint32_t slot);
+/* Distances for walking: monotone in the true distance but for the encoding's error, never below +0. count <= BATCH_SLOTS_MAX;
+ * out: [count padded to KERNEL_OUT_PAD]. */
+void walk_distances(scratch *s, const walk_query *q, const uint32_t *slots, uint32_t count, float *out);
+/* Greedy descent from `entry` (ENTRY_NONE: false) to `target` level. */
+bool walk_descend(const vd_hnsw *h, scratch *s, uint64_t entry, uint32_t target, candidate *nearest);
+/* Best-first search of one level from `start`: begin, then turns until walk.done. `stretch` 0: no bound. `hidden` (SLOT_NONE: none)
+ * is passed by as if it were not there. Leaves the pool sorted. */
+void walk_begin(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, float stretch, uint32_t rank,
+                uint32_t hidden);
+/* Further places to start from, before the first turn: measured and put into the pool. */
+void walk_seed(const vd_hnsw *h, scratch *s, const uint32_t *slots, uint32_t count);
+void walk_turn(const vd_hnsw *h, scratch *s);
+void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef);
+/* Most that the distance by all bits can differ from the true one: `typical` four standard deviations of the difference of two
+ * such errors, else a bound that holds always. In the unit of walking distances. */
+float lane_error(const vd_hnsw *h, const scratch *s, uint32_t slot, bool typical);
+/* Whether `slot` is met for the first time since scratch_begin; marks it. */
+bool first_met(scratch *s, uint32_t slot);
 
 /* ---- prune.c ---- */
-/* Picks at most `capacity` of the sorted candidates around their centre by the diversity rule; `kept` may alias nothing.
- * protect(h, centre, slot) links always stay (centre SLOT_NONE: none are protected). */
+void candidates_sort(candidate *c, uint32_t count);
+/* Chooses links from candidates sorted by distance into kept[capacity]; the tree's links of `centre` (SLOT_NONE: it has none yet)
+ * always stay. alpha > 1: what is left over is looked at again with that slack. Returns how many. */
 uint32_t prune_select(const vd_hnsw *h, scratch *s, uint32_t centre, const candidate *sorted, uint32_t count,
-                      uint32_t capacity, uint32_t *kept);
+                      uint32_t capacity, float alpha, uint32_t *kept);
 /* Adds to `kept` (n so far, none of them among the candidates) what none of them covers, up to `capacity`. */
 uint32_t prune_extend(const vd_hnsw *h, scratch *s, const candidate *sorted, uint32_t count, uint32_t capacity,
                       uint32_t *kept, uint32_t n);
 /* Adds the nearest candidates that were not kept until `least` are. Returns the new number. */
 uint32_t prune_fill(const candidate *sorted, uint32_t count, uint32_t least, uint32_t *kept, uint32_t n);
-/* Adds `to` to the list of `from` on a level, pruning when it is full. Takes and gives the lock of `from`. `forced`: the link
- * is one of the tree's and must stay. */
-void link_add(const vd_hnsw *h, scratch *s, uint32_t from, uint32_t to, float distance, uint32_t level);
-/* The same with the node already locked. */
-void link_add_locked(const vd_hnsw *h, scratch *s, uint32_t from, uint32_t to, float distance, uint32_t level);
-void candidates_sort(candidate *c, uint32_t count);
+/* Adds links to the list of `from` on a level, pruning when they do not fit. `new_links`: sorted or not, at most LINK_BATCH_MAX. */
+void links_add(const vd_hnsw *h, scratch *s, uint32_t from, uint32_t level, candidate *new_links, uint32_t count,
+               float alpha);
 
-/* ---- insert.c ---- */
-void graph_insert(vd_hnsw *h, scratch *s, uint32_t slot);
+/* ---- link.c: putting nodes into the graph ---- */
+/* Links nodes that have been written and have a level, in batches that grow with the graph. */
+void link_nodes(vd_hnsw *h, const uint32_t *nodes, size_t count, const vd_executor *executor);
+vd_status link_reserve(vd_hnsw *h);
+void link_close(vd_hnsw *h);
+/* Gathers back links by the list they go to and adds them, each list by one thread. w->back[0..count) in order. */
+void back_links_apply(vd_hnsw *h, size_t count, float alpha, const vd_executor *executor);
 
 /* ---- tree.c ---- */
-/* Makes one of the sorted candidates (or whoever has room near them) the parent of `slot`, links both ways; returns it. */
-uint32_t tree_adopt(vd_hnsw *h, scratch *s, uint32_t slot, const candidate *sorted, uint32_t count);
-/* Takes a dying node out of the tree, its children find new parents. Writer only, no linking threads. */
+/* Makes one of the nodes in the base list of `slot`, or whoever has room near them, its parent, and puts it into that list; returns
+ * it. The link back is the caller's to add. Not in parallel. */
+uint32_t tree_adopt(vd_hnsw *h, scratch *s, uint32_t slot);
+/* Takes a dying node out of the tree, its children find new parents. Writer only. */
 void tree_remove(vd_hnsw *h, scratch *s, uint32_t slot);
 static inline bool tree_link(const vd_hnsw *h, uint32_t a, uint32_t b) {
     return parent_of(h, a) == b || parent_of(h, b) == a;
@@ -372,20 +567,74 @@ static inline bool tree_link(const vd_hnsw *h, uint32_t a, uint32_t b) {
 void bury(vd_hnsw *h, size_t count, const vd_executor *executor);
 
 /* ---- search.c ---- */
-/* vd_hnsw_search with one node left out of the answer and of every path (calibration); guard held. */
-vd_status search_without(const vd_hnsw *h, const float *query, const vd_hnsw_search_options *options, uint32_t hidden,
-                         vd_hit *hits, size_t *count, vd_search_info *info, vd_error *err);
+/* One search from its arguments to its answer, so that several can take turns on a thread: begin, then walk_turn(h, s) until
+ * s->walk.done and step, as long as `walking`. */
+typedef struct search_run {
+    const vd_hnsw *h;
+    const float *query;
+    const vd_hnsw_search_options *options;
+    scratch *s;
+    uint32_t k, hidden;
+    double gamma; /* < 0: a plain pool */
+    uint32_t ef;  /* room in the pool for items that can be answers */
+    uint32_t in_the_way; /* further room, for what cannot be one */
+    uint64_t seq;        /* publish_seq at the begin */
+    int tries;
+    bool walking, flux, dead;
+    vd_plan plan;
+    bool exact;
+    struct {
+        result *best; /* ascending by (distance, id bytes) */
+        size_t count, capacity;
+    } top;
+    float *canonical;
+    double share; /* of the items that match the filter, estimated */
+    uint64_t matches;
+} search_run;
+/* Takes a scratch (NULL s afterwards: OUT_OF_MEMORY). The query has been validated. */
+vd_status run_begin(search_run *r, const vd_hnsw *h, const float *query, const vd_hnsw_search_options *options,
+                    uint32_t hidden, double gamma, uint32_t cap);
+/* After a walk has come to its end; OUT_OF_MEMORY. */
+vd_status run_step(search_run *r);
+/* Copies the answer out and gives the scratch back. */
+size_t run_end(search_run *r, vd_hit *hits, vd_search_info *info);
+vd_status search_check(const vd_hnsw *h, const vd_hnsw_search_options *options, vd_error *err);
+/* Takes in an item whose exact distance is known. */
+void run_put(search_run *r, double distance, uint32_t slot);
+/* Measures every item that may be an answer. */
+void run_scan(search_run *r);
+/* vd_hnsw_search with one node left out of the answer and of every path (calibration), and with a bound of its own: gamma < 0 means
+ * by the options. Guard held. */
+vd_status search_with(const vd_hnsw *h, const float *query, const vd_hnsw_search_options *options, uint32_t hidden,
+                      double gamma, uint32_t cap, vd_hit *hits, size_t *count, vd_search_info *info, vd_error *err);
+
+/* ---- filter.c ---- */
+static inline bool filter_allows(const vd_hnsw *h, const vd_filter *f, uint32_t slot) {
+    if (f->slots && (slot >= f->slot_count || !(f->slots[slot / 64] >> (slot % 64) & 1))) {
+        return false;
+    }
+    return !f->accept || f->accept(f->context, slot, slot_id(h, slot),
+                                   atomic_load_explicit(&((vd_hnsw *)h)->payloads[slot], memory_order_acquire));
+}
+/* Chooses how to search, and sets share and matches. */
+vd_plan filter_plan(search_run *r);
+/* Neighbours that match, and those behind neighbours that do not; for walks with a filter. At most BATCH_SLOTS_MAX. */
+uint32_t filter_collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t level, uint32_t *out);
+/* Up to `most` slots of live nodes that match, spread over all of them, marked as met. */
+uint32_t filter_seeds(const vd_hnsw *h, scratch *s, const vd_filter *filter, uint32_t *out, uint32_t most);
 
 /* ---- index.c ---- */
 vd_status reserve_locked(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *err);
-uint32_t ef_effective(const vd_hnsw *h);
 void executor_run(const vd_executor *executor, void (*task)(void *arg, uint32_t index), void *arg, uint32_t count);
 static inline uint32_t executor_width(const vd_executor *executor) {
     return executor && executor->width ? executor->width : 1;
 }
 
 /* ---- calibrate.c ---- */
-/* Chooses codes or float32 for walking when the index has doubled since the last look (AUTO only). Guard or writer held. */
+/* Chooses the encoding by measurement (AUTO only). Writer held. */
 void encoding_check(vd_hnsw *h, const vd_executor *executor);
+void calibration_figures(const vd_hnsw *h, vd_hnsw_stats *stats);
+/* How far a search by recall looks: gamma and the most its pool may hold. */
+void search_reach(const vd_hnsw *h, double recall, uint32_t k, double *gamma, uint32_t *cap);
 
 #endif

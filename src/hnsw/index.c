@@ -35,8 +35,12 @@ static vd_status complete_options(vd_hnsw_options *o, vd_error *err) {
     if (!(o->recall_target > 0.0 && o->recall_target <= 1.0)) {
         return vd_fail(err, VD_INVALID_ARGUMENT, "recall_target", "recall_target must be above 0 and at most 1");
     }
-    if (o->encoding != VD_ENCODING_AUTO && o->encoding != VD_ENCODING_F32 && o->encoding != VD_ENCODING_SQ8) {
-        return vd_fail(err, VD_INVALID_ARGUMENT, "encoding", "encoding must be auto, f32 or sq8");
+    if (!vd_encoding_name(o->encoding)) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "encoding", "encoding must be one of auto, f32, sq8, sq4, f16, bf16");
+    }
+    if (o->discard_vectors && o->encoding == VD_ENCODING_F32) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "encoding",
+                       "f32 keeps the vectors themselves: use sq8, sq4, f16 or bf16 to discard them");
     }
     return VD_OK;
 }
@@ -60,7 +64,13 @@ vd_status vd_hnsw_new(const vd_hnsw_options *options, vd_hnsw **out, vd_error *e
     h->m = o.m;
     h->m0 = 2 * o.m - 1; /* with the count word a list of m = 16 fills two cache lines exactly */
     h->child_limit = h->m0 / 2;
-    h->code_stride = (o.dimension + KERNEL_CODE_PAD - 1) / KERNEL_CODE_PAD * KERNEL_CODE_PAD;
+    h->code_size = (o.dimension + KERNEL_LINE_CODES - 1) / KERNEL_LINE_CODES * (size_t)KERNEL_LINE_CODES;
+    h->pool_take = pool_take_any;
+#if defined(__x86_64__)
+    if (strcmp(h->kernels->name, "avx512") == 0) {
+        h->pool_take = pool_take_avx512;
+    }
+#endif
     h->link_stride = ((size_t)h->m0 + 1 + 15) / 16 * 16;
     h->upper_stride = (size_t)h->m + 1;
     h->free_slots = SLOT_NONE;
@@ -70,9 +80,8 @@ vd_status vd_hnsw_new(const vd_hnsw_options *options, vd_hnsw **out, vd_error *e
     h->root = SLOT_NONE;
     atomic_init(&h->entry, ENTRY_NONE);
     atomic_init(&h->epoch, 1);
-    atomic_init(&h->walk_codes, o.encoding == VD_ENCODING_SQ8);
+    atomic_init(&h->walk_high, o.encoding == VD_ENCODING_SQ4);
     pthread_mutex_init(&h->writer, NULL);
-    pthread_mutex_init(&h->entry_lock, NULL);
     uint8_t *readers = mem_alloc(a, sizeof(reader_slot) * (READER_SLOTS + 1));
     if (!readers) {
         vd_hnsw_free(h);
@@ -106,7 +115,7 @@ void vd_hnsw_free(vd_hnsw *h) {
     }
     vd_allocator a = h->allocator;
     reclaim(h, true);
-    if (h->vectors) {
+    if (h->state) {
         release_payloads(h);
     }
     for (size_t i = 0; i < SCRATCH_SLOTS; i++) {
@@ -117,6 +126,9 @@ void vd_hnsw_free(vd_hnsw *h) {
     map_close(h, &h->vector_map);
     ids_close(h);
     planes_close(h);
+    link_close(h);
+    calibration_table *table = atomic_load_explicit(&h->calibration, memory_order_relaxed);
+    mem_release(&a, table, sizeof *table);
     mem_release(&a, h->retired, h->retired_capacity * sizeof *h->retired);
     mem_release(&a, h->dead_list, h->dead_capacity * sizeof *h->dead_list);
     mem_release(&a, h->work.slots, h->work.capacity * sizeof *h->work.slots);
@@ -125,7 +137,6 @@ void vd_hnsw_free(vd_hnsw *h) {
     mem_release(&a, h->work.dedupe, h->work.dedupe_size * sizeof *h->work.dedupe);
     mem_release(&a, h->readers_block, sizeof(reader_slot) * (READER_SLOTS + 1));
     pthread_mutex_destroy(&h->writer);
-    pthread_mutex_destroy(&h->entry_lock);
     mem_release(&a, h, sizeof *h);
 }
 
@@ -211,7 +222,7 @@ vd_status reserve_locked(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *er
     /* the maps first: the tables they leave behind are retired here and now */
     bool done = retire_reserve(h, 2) == VD_OK && map_reserve(h, &h->id_map, items) == VD_OK &&
                 map_reserve(h, &h->vector_map, items) == VD_OK && retire_reserve(h, to_retire) == VD_OK &&
-                ids_reserve(h, items, id_bytes) == VD_OK && reserve_work(h, items) &&
+                ids_reserve(h, items, id_bytes) == VD_OK && reserve_work(h, items) && link_reserve(h) == VD_OK &&
                 scratch_reserve_writer(h, h->options.ef_construction) == VD_OK;
     if (done && dead > h->dead_capacity) {
         done = grow_array(h, &h->dead_list, h->dead_capacity, dead + dead / 2);
@@ -229,27 +240,18 @@ vd_status vd_hnsw_reserve(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *e
 
 /* ---- figures ---- */
 
-uint32_t ef_effective(const vd_hnsw *index) {
-    vd_hnsw *h = (vd_hnsw *)index;
-    uint64_t count = atomic_load_explicit(&h->count, memory_order_relaxed);
-    uint64_t at = atomic_load_explicit(&h->calibrated_at, memory_order_relaxed);
-    uint32_t calibrated = atomic_load_explicit(&h->ef_calibrated, memory_order_relaxed);
-    double ef = calibrated;
-    if (at == 0) {
-        ef = 100.0; /* nothing is known yet: what good recall needs on most data */
-    } else if (count > at) {
-        ef *= 1.0 + 0.35 * log2((double)count / (double)at); /* measured: a tenth to a half per doubling */
-    }
-    uint32_t result = ef > VD_EF_SEARCH_MAX ? VD_EF_SEARCH_MAX : (uint32_t)ceil(ef);
-    return result < h->options.ef_search ? h->options.ef_search : result;
-}
-
 uint64_t vd_hnsw_count(const vd_hnsw *index) {
     return atomic_load_explicit(&((vd_hnsw *)index)->count, memory_order_acquire);
 }
 
 void vd_hnsw_get_options(const vd_hnsw *h, vd_hnsw_options *options) {
     *options = h->options;
+}
+
+static vd_encoding shown_encoding(const vd_hnsw *h) {
+    const form *f = form_of(h);
+    return !f->codes ? f->encoding
+           : atomic_load_explicit(&((vd_hnsw *)h)->walk_high, memory_order_relaxed) ? VD_ENCODING_SQ4 : f->encoding;
 }
 
 void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats) {
@@ -260,16 +262,16 @@ void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats) {
         .items = vd_hnsw_count(h),
         .deleted_unswept = h->dead_count,
         .memory_bytes = sizeof *h + planes_bytes(h) + map_bytes(&h->id_map) + map_bytes(&h->vector_map) +
-                        h->id_store.bytes + h->retired_capacity * sizeof *h->retired +
+                        h->id_store.bytes + h->retired_count * sizeof *h->retired +
+                        h->work.back_capacity * (sizeof *h->work.back + sizeof *h->work.groups) +
                         h->dead_capacity * sizeof *h->dead_list + (h->writer_scratch ? h->writer_scratch->bytes : 0),
         .levels = entry == ENTRY_NONE ? 0 : (uint32_t)(entry >> 32) + 1,
-        .ef_effective = ef_effective(h),
-        .calibrated_at = atomic_load_explicit(&h->calibrated_at, memory_order_relaxed),
-        .calibrated_recall = atomic_load_explicit(&h->calibrated_recall, memory_order_relaxed),
-        .encoding = atomic_load_explicit(&h->walk_codes, memory_order_relaxed) ? VD_ENCODING_SQ8 : VD_ENCODING_F32,
+        .optimized = atomic_load_explicit(&h->optimized, memory_order_relaxed),
+        .encoding = shown_encoding(h),
         .distances = atomic_load_explicit(&h->distances, memory_order_relaxed) +
                      (h->writer_scratch ? h->writer_scratch->distances : 0),
     };
+    calibration_figures(h, stats);
     pthread_mutex_unlock(&h->writer);
 }
 

@@ -16,7 +16,7 @@
 #define TABLE_FIRST 64u
 
 struct map_table {
-    uint64_t mask;
+    uint64_t capacity;
     size_t bytes;
     _Atomic uint64_t entries[];
 };
@@ -70,14 +70,23 @@ static map_table *table_new(const vd_allocator *a, uint64_t capacity) {
     map_table *t = mem_alloc(a, bytes);
     if (t) {
         memset(t, 0, bytes);
-        t->mask = capacity - 1;
+        t->capacity = capacity;
         t->bytes = bytes;
     }
     return t;
 }
 
-static void table_put(map_table *t, uint64_t entry, uint64_t hash, uint64_t *used) {
-    for (uint64_t i = hash & t->mask;; i = (i + 1) & t->mask) {
+/* Where an entry starts probing must be computable from the entry alone, so it comes from its upper 32 bits; by their share of the
+ * whole, so that a table may have any capacity. */
+static uint64_t home(const map_table *t, uint64_t hash) {
+    return (hash >> 32) * t->capacity >> 32;
+}
+static uint64_t next_of(const map_table *t, uint64_t i) {
+    return i + 1 == t->capacity ? 0 : i + 1;
+}
+
+static void table_put(map_table *t, uint64_t entry, uint64_t *used) {
+    for (uint64_t i = home(t, entry);; i = next_of(t, i)) {
         uint64_t at = atomic_load_explicit(&t->entries[i], memory_order_relaxed);
         if (!entry_live(at)) {
             *used += at == ENTRY_FREE;
@@ -87,21 +96,16 @@ static void table_put(map_table *t, uint64_t entry, uint64_t hash, uint64_t *use
     }
 }
 
-/* Where an entry starts probing must be computable from the entry alone, so the index comes from its upper 32 bits. */
-static uint64_t home(uint64_t hash) {
-    return (hash >> 32) * 0x9E3779B97F4A7C15ull >> 20;
-}
-
+/* 64 to 80 % full as it grows, and 10 to 13 bytes an item: doubling would leave it half empty on average. */
 vd_status map_reserve(vd_hnsw *h, hnsw_map *map, uint64_t more) {
     map_table *old = atomic_load_explicit(&map->table, memory_order_relaxed);
-    uint64_t capacity = old ? old->mask + 1 : 0;
-    if ((map->used + more) * 10 <= capacity * 7) {
+    uint64_t capacity = old ? old->capacity : 0;
+    if ((map->used + more) * 10 <= capacity * 8) {
         return VD_OK;
     }
-    uint64_t wanted = TABLE_FIRST;
-    while (wanted * 6 < (map->entries + more) * 10) {
-        wanted *= 2;
-    }
+    uint64_t wanted = (map->entries + more) / 16 * 25;
+    wanted = wanted < TABLE_FIRST ? TABLE_FIRST : wanted;
+    wanted += wanted < 1024 ? wanted : 64; /* small ones grow faster */
     map_table *fresh = table_new(&h->allocator, wanted);
     if (!fresh) {
         return VD_OUT_OF_MEMORY;
@@ -110,7 +114,7 @@ vd_status map_reserve(vd_hnsw *h, hnsw_map *map, uint64_t more) {
     for (uint64_t i = 0; i < capacity; i++) {
         uint64_t entry = atomic_load_explicit(&old->entries[i], memory_order_relaxed);
         if (entry_live(entry)) {
-            table_put(fresh, entry, home(entry), &used);
+            table_put(fresh, entry, &used);
         }
     }
     map->used = used;
@@ -135,14 +139,14 @@ size_t map_bytes(const hnsw_map *map) {
 
 void map_put(hnsw_map *map, uint64_t hash, uint32_t slot) {
     map_table *t = atomic_load_explicit(&map->table, memory_order_relaxed);
-    table_put(t, entry_of(hash, slot), home(hash), &map->used);
+    table_put(t, entry_of(hash, slot), &map->used);
     map->entries++;
 }
 
 static _Atomic uint64_t *find_entry(hnsw_map *map, uint64_t hash, uint32_t slot) {
     map_table *t = atomic_load_explicit(&map->table, memory_order_relaxed);
     uint64_t wanted = entry_of(hash, slot);
-    for (uint64_t i = home(hash) & t->mask;; i = (i + 1) & t->mask) {
+    for (uint64_t i = home(t, hash);; i = next_of(t, i)) {
         uint64_t at = atomic_load_explicit(&t->entries[i], memory_order_relaxed);
         if (at == wanted) {
             return &t->entries[i];
@@ -175,7 +179,7 @@ uint32_t id_map_find(const vd_hnsw *h, vd_id id) {
         return SLOT_NONE;
     }
     uint64_t hash = hash_id(h, id);
-    for (uint64_t i = home(hash) & t->mask;; i = (i + 1) & t->mask) {
+    for (uint64_t i = home(t, hash);; i = next_of(t, i)) {
         uint64_t at = atomic_load_explicit(&t->entries[i], memory_order_acquire);
         if (at == ENTRY_FREE) {
             return SLOT_NONE;
@@ -190,20 +194,23 @@ uint32_t id_map_find(const vd_hnsw *h, vd_id id) {
 }
 
 uint32_t vector_map_find(const vd_hnsw *h, const float *vector) {
+    float stored[VD_DIMENSION_MAX];
+    const form *f = form_of(h);
     map_table *t = atomic_load_explicit(&((vd_hnsw *)h)->vector_map.table, memory_order_acquire);
     if (!t) {
         return SLOT_NONE;
     }
     size_t bytes = sizeof *vector * h->options.dimension;
     uint64_t hash = hash_vector(h, vector);
-    for (uint64_t i = home(hash) & t->mask;; i = (i + 1) & t->mask) {
+    for (uint64_t i = home(t, hash);; i = next_of(t, i)) {
         uint64_t at = atomic_load_explicit(&t->entries[i], memory_order_acquire);
         if (at == ENTRY_FREE) {
             return SLOT_NONE;
         }
         if (entry_live(at) && ((at ^ hash) >> 32) == 0) {
             uint32_t slot = entry_slot(at);
-            if (memcmp(h->vectors + (size_t)slot * h->options.dimension, vector, bytes) == 0) {
+            form_read(h, f, slot, stored);
+            if (memcmp(stored, vector, bytes) == 0) {
                 return slot;
             }
         }

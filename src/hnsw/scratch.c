@@ -16,22 +16,28 @@ static size_t round64(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
+/* What a neighbourhood can hold beside the pool: a node's own list, and its fellows of a batch. */
+#define CANDIDATES_MORE (2 * VD_M_MAX + LINK_BATCH_MAX)
+
 static scratch *scratch_new(const vd_hnsw *h, uint32_t slots, uint32_t ef) {
     size_t words = ((size_t)slots + slots / 8 + 4096) / 64 + 1;
     size_t entries = ef < EF_FIRST ? EF_FIRST : ef;
-    entries += 2;
+    size_t values = h->code_size; /* the dimension and padding */
     size_t parts[] = {sizeof(scratch),
                       words * sizeof(uint64_t),
                       words * sizeof(uint16_t),
-                      entries * sizeof(uint64_t),
-                      h->code_stride,
-                      h->code_stride,
-                      entries * sizeof(candidate),
+                      (entries + 16) * sizeof(uint64_t), /* pool.c looks at 16 keys at a time */
+                      values,
+                      values,
+                      values * sizeof(float),
+                      values * sizeof(float),
+                      (entries + CANDIDATES_MORE) * sizeof(candidate),
+                      (entries + CANDIDATES_MORE) * sizeof(float),
+                      (entries + CANDIDATES_MORE) * sizeof(uint16_t),
+                      (entries + 16) * sizeof(result),
                       BATCH_SLOTS_MAX * sizeof(uint32_t),
                       BATCH_SLOTS_MAX * sizeof(uint32_t),
-                      BATCH_SLOTS_MAX * sizeof(float),
-                      BATCH_SLOTS_MAX * sizeof(int32_t),
-                      BATCH_SLOTS_MAX * sizeof(uint32_t)};
+                      (BATCH_SLOTS_MAX + KERNEL_OUT_PAD) * sizeof(float)};
     enum { PARTS = sizeof parts / sizeof parts[0] };
     size_t bytes = 64; /* for aligning the block itself */
     for (size_t i = 0; i < PARTS; i++) {
@@ -56,17 +62,32 @@ static scratch *scratch_new(const vd_hnsw *h, uint32_t slots, uint32_t ef) {
     s->visited_tag = part[2];
     s->visited_words = words;
     memset(s->visited_tag, 0, words * sizeof(uint16_t));
-    s->pool = part[3];
-    s->pool_capacity = entries - 2;
-    s->query.code = part[4];
+    s->pool.keys = part[3];
+    memset(s->pool.keys, 0, (entries + 16) * sizeof(uint64_t));
+    s->pool_capacity = entries;
+    s->query_code = part[4];
     s->pair_code = part[5];
-    s->candidates = part[6];
-    s->ids_a = part[7];
-    s->ids_b = part[8];
-    s->distances_a = part[9];
-    s->raw = part[10];
-    s->survivors = part[11];
+    s->query_vector = part[6];
+    s->pair_vector = part[7];
+    s->candidates = part[8];
+    s->occlusion = part[9];
+    s->occlusion_checked = part[10];
+    s->results = part[11];
+    s->ids_a = part[12];
+    s->ids_b = part[13];
+    s->distances_a = part[14];
+    s->budget = UINT64_MAX;
     return s;
+}
+
+static void scratch_fresh(scratch *s) {
+    s->distances = 0;
+    s->refined = 0;
+    s->reranked = 0;
+    s->hops = 0;
+    s->budget = UINT64_MAX;
+    s->cancel = NULL;
+    s->truncated = false;
 }
 
 void scratch_free(const vd_hnsw *h, scratch *s) {
@@ -86,8 +107,7 @@ scratch *scratch_take(const vd_hnsw *h, uint32_t ef) {
         if (atomic_load_explicit(&index->scratches[i], memory_order_relaxed)) {
             scratch *s = atomic_exchange_explicit(&index->scratches[i], NULL, memory_order_acquire);
             if (s && scratch_fits(h, s, ef)) {
-                s->distances = 0;
-                s->hops = 0;
+                scratch_fresh(s);
                 return s;
             }
             scratch_free(h, s); /* outgrown */

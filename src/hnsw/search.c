@@ -1,9 +1,12 @@
 /*
  * search.c - the k nearest: walk the graph (or scan a small index), then order the best by their exact distances.
  *
- * The walk ranks by codes or float32; the best k + RERANK_EXTRA of it are measured again in double from the exact vectors, and
- * exact copies of a node come out of its chain. A stored vector that equals the query bit for bit is looked up by its hash as
- * well, so an item is always found by its own vector, whatever ef is.
+ * Three precisions, each on fewer: the walk ranks by half the bits of a code where that is good enough, the best k + REFINE_EXTRA of it
+ * are ranked anew by all bits, and the first k of those, with whoever the error of the codes leaves in doubt, are measured in double
+ * from the exact vectors. Exact copies of a node come out of its chain. A stored vector that equals the query bit for bit is
+ * looked up by its hash as well, so an item is always found by its own vector, however little is looked at.
+ *
+ * A scan measures by codes too, and exactly only what the error of the codes, at its very worst, could make an answer.
  */
 #include <math.h>
 #include <string.h>
@@ -12,18 +15,9 @@
 
 #define WINDOW_MOST 8192u /* a pool larger than this costs more than measuring everything */
 #define RETRIES     4     /* searches that a publication overtook look again, at most so often */
+#define SCAN_BLOCK  256u
 
-typedef struct result {
-    double distance;
-    uint32_t slot;
-} result;
-
-/* The best `capacity` so far, ascending by (distance, id bytes). */
-typedef struct top {
-    const vd_hnsw *h;
-    result *best;
-    size_t count, capacity;
-} top;
+/* ---- the best so far ---- */
 
 static bool before(const vd_hnsw *h, const result *a, const result *b) {
     if (a->distance != b->distance) {
@@ -32,85 +26,102 @@ static bool before(const vd_hnsw *h, const result *a, const result *b) {
     return id_compare(slot_id(h, a->slot), slot_id(h, b->slot)) < 0;
 }
 
-static void top_put(top *t, double distance, uint32_t slot) {
+void run_put(search_run *run, double distance, uint32_t slot) {
     result r = {distance, slot};
-    if (t->count == t->capacity && (t->capacity == 0 || !before(t->h, &r, &t->best[t->count - 1]))) {
+    result *best = run->top.best;
+    size_t count = run->top.count;
+    if (count == run->top.capacity && !before(run->h, &r, &best[count - 1])) {
         return;
     }
-    size_t low = 0, high = t->count;
+    size_t low = 0, high = count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (before(t->h, &t->best[middle], &r)) {
+        if (before(run->h, &best[middle], &r)) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    if (low < t->count && t->best[low].slot == slot) {
+    if (low < count && best[low].slot == slot) {
         return; /* met twice: by the walk and by its hash */
     }
-    if (t->count < t->capacity) {
-        t->count++;
-    }
-    memmove(t->best + low + 1, t->best + low, (t->count - 1 - low) * sizeof *t->best);
-    t->best[low] = r;
+    run->top.count += count < run->top.capacity;
+    memmove(best + low + 1, best + low, (run->top.count - 1 - low) * sizeof *best);
+    best[low] = r;
 }
 
-/* Emits a node of the graph and its exact copies; returns whether any of them is live. */
-static bool emit(top *t, const float *query, double norm2, uint32_t slot, bool *dead) {
-    const vd_hnsw *h = t->h;
-    double distance = exact_distance(h, query, norm2, slot);
+/* Puts in a node of the graph and its exact copies; returns whether any of them may be an answer. */
+static bool emit(search_run *r, uint32_t slot) {
+    const vd_hnsw *h = r->h;
+    const vd_filter *filter = r->options->filter;
     bool any = false;
-    for (uint32_t at = slot; at != SLOT_NONE; at = atomic_load_explicit(&h->twin[at], memory_order_acquire)) {
+    double distance = -1.0;
+    for (uint32_t at = slot; at != SLOT_NONE; at = twin_next(h, at)) {
         uint8_t state = slot_state(h, at);
-        if (state == STATE_LIVE) {
-            top_put(t, distance, at);
+        if (state == STATE_LIVE && (!filter || filter_allows(h, filter, at))) {
+            if (distance < 0.0) {
+                distance = exact_distance(h, r->s->form, r->query, r->s->query_norm2, slot, r->s->pair_vector);
+                r->s->reranked++;
+                r->s->distances++;
+            }
+            run_put(r, distance, at);
             any = true;
         }
-        *dead |= state == STATE_DEAD;
+        r->dead |= state == STATE_DEAD;
     }
     return any;
 }
 
-static void scan(top *t, const float *query, double norm2, scratch *s) {
-    const vd_hnsw *h = t->h;
-    uint32_t slots = atomic_load_explicit(&((vd_hnsw *)h)->slots, memory_order_acquire);
-    for (uint32_t slot = 0; slot < slots; slot++) {
-        if (slot_state(h, slot) == STATE_LIVE) {
-            top_put(t, exact_distance(h, query, norm2, slot), slot);
+/* ---- scanning ---- */
+
+/* What is further than this by codes cannot be among the first k, whatever the error. */
+static float scan_bound(const search_run *r) {
+    if (r->top.count < r->k) {
+        return INFINITY;
+    }
+    double distance = r->top.best[r->k - 1].distance;
+    return (float)(r->h->options.metric == VD_METRIC_EUCLIDEAN ? distance * distance : distance);
+}
+
+/* The node that is left out, and its copies. */
+static bool is_hidden(const search_run *r, uint32_t slot) {
+    return r->hidden != SLOT_NONE &&
+           (slot == r->hidden || (twin_of_another(r->h, slot) && parent_of(r->h, slot) == r->hidden));
+}
+
+void run_scan(search_run *r) {
+    const vd_hnsw *h = r->h;
+    scratch *s = r->s;
+    const vd_filter *filter = r->options->filter;
+    float *distances = s->distances_a;
+    for (uint32_t from = 0; from < s->slot_limit && !s->truncated; from += SCAN_BLOCK) {
+        uint32_t count = 0;
+        for (uint32_t slot = from; slot < from + SCAN_BLOCK && slot < s->slot_limit; slot++) {
+            s->ids_a[count] = slot;
+            count += slot_state(h, slot) == STATE_LIVE && (!filter || filter_allows(h, filter, slot)) &&
+                     !is_hidden(r, slot);
+        }
+        walk_distances(s, &s->refine, s->ids_a, count, distances);
+        for (uint32_t i = 0; i < count; i++) {
+            float bound = scan_bound(r);
+            if (distances[i] > bound && distances[i] - lane_error(h, s, s->ids_a[i], false) > bound) {
+                continue;
+            }
+            run_put(r, exact_distance(h, s->form, r->query, s->query_norm2, s->ids_a[i], s->pair_vector), s->ids_a[i]);
+            s->reranked++;
             s->distances++;
         }
+        s->truncated = s->distances >= s->budget || (s->cancel && __atomic_load_n(s->cancel, __ATOMIC_RELAXED));
     }
 }
 
-/* Descends to the base level with a scratch that knows every slot it can meet there: while this search was on its way, a batch
- * may have been added. *s is then another one, or NULL when there is no memory. false: nothing to walk on. */
-static bool descend(const vd_hnsw *h, scratch **s, const float *query, uint32_t ef, candidate *nearest) {
-    for (;;) {
-        query_from_vector(h, *s, query);
-        if (!walk_descend(h, *s, 0, nearest)) {
-            return false;
-        }
-        if (scratch_fits(h, *s, ef)) { /* looked at after the entry point: whatever was met was handed out before */
-            return true;
-        }
-        scratch *fresh = scratch_take(h, ef);
-        if (fresh) {
-            fresh->hops = (*s)->hops;
-        }
-        scratch_give(h, *s);
-        *s = fresh;
-        if (!fresh) {
-            return false;
-        }
-    }
-}
+/* ---- walking ---- */
 
-/* How many of the pool are in no answer: the new ones of a batch that is being linked, and the dead. */
+/* How many of the pool's first `count` are in no answer: the new ones of a batch that is being linked, and the dead. */
 static uint32_t count_hidden(const vd_hnsw *h, const scratch *s) {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < s->pool_size; i++) {
-        count += slot_state(h, pool_slot(s->pool[i])) != STATE_LIVE;
+    for (uint32_t i = 0; i < s->pool.size; i++) {
+        count += slot_state(h, key_slot(s->pool.keys[i])) != STATE_LIVE;
     }
     return count;
 }
@@ -120,151 +131,312 @@ static bool in_flux(const vd_hnsw *index, uint64_t seq) {
     return atomic_load_explicit(&h->in_flux, memory_order_acquire) || atomic_load(&h->publish_seq) != seq;
 }
 
-/* Walks with room for `ef` items in the pool beside what is not (or no longer) one. A batch that is being written just where the
- * query looks can take all the room: then the walk is done again with more. false: so much is in the way that a scan is quicker. */
-static bool walk_around(const vd_hnsw *h, scratch **work, const float *query, uint32_t ef, uint32_t window,
-                        uint32_t hidden, uint64_t seq) {
-    bool flux = in_flux(h, seq);
+/* Prepares the query with a scratch that has room for `window` and knows the entry point. */
+static vd_status prepare(search_run *r, uint32_t window, uint64_t *entry) {
+    vd_hnsw *h = (vd_hnsw *)r->h;
     for (;;) {
-        candidate nearest;
-        if (!descend(h, work, query, window, &nearest)) {
-            if (*work) {
-                (*work)->pool_size = 0;
-            }
-            return true;
+        *entry = atomic_load_explicit(&h->entry, memory_order_acquire);
+        query_from_vector(h, r->s, r->query);
+        bool known = *entry == ENTRY_NONE || (uint32_t)*entry < r->s->slot_limit;
+        if (known && r->s->pool_capacity >= window && (r->tries == 0 || scratch_fits(h, r->s, window))) {
+            return VD_OK;
         }
-        walk_level(h, *work, nearest, 0, window, hidden);
-        if ((!flux && !in_flux(h, seq)) || (*work)->pool_size < window) {
-            return true;
+        scratch *fresh = scratch_take(h, window);
+        if (fresh) {
+            fresh->hops = r->s->hops;
+            fresh->distances = r->s->distances;
+            fresh->refined = r->s->refined;
+            fresh->reranked = r->s->reranked;
+            fresh->budget = r->s->budget;
+            fresh->cancel = r->s->cancel;
+            r->s->distances = 0; /* counted by the new one */
         }
-        uint32_t in_the_way = count_hidden(h, *work);
-        if (window - in_the_way >= ef) {
-            return true;
+        scratch_give(h, r->s);
+        r->s = fresh;
+        if (!fresh) {
+            return VD_OUT_OF_MEMORY;
         }
-        if (window >= WINDOW_MOST) {
-            return false;
-        }
-        window = ef + 2 * in_the_way;
-        window = window > WINDOW_MOST ? WINDOW_MOST : window;
+        r->top.best = fresh->results;
     }
 }
 
-static bool walk(top *t, const float *query, double norm2, scratch **work, uint32_t k, uint32_t ef, uint32_t window,
-                 uint32_t hidden, uint64_t seq, bool *dead) {
-    const vd_hnsw *h = t->h;
-    if (!walk_around(h, work, query, ef, window, hidden, seq)) {
-        return false;
+static void settle(search_run *r);
+
+/* Starts a walk with room for the items wanted beside what is in the way of them; or scans. */
+static vd_status start_walk(search_run *r) {
+    const vd_hnsw *h = r->h;
+    const vd_filter *filter = r->options->filter;
+    double widen = r->plan == VD_PLAN_FILTER_WALK ? 1.0 / r->share : 1.0;
+    double wanted = (double)r->ef * widen + r->in_the_way;
+    uint32_t window = wanted < WINDOW_MOST ? (uint32_t)wanted : WINDOW_MOST;
+    uint32_t rank = (r->k > CALIBRATION_K ? r->k : CALIBRATION_K) + r->in_the_way;
+    rank = (uint32_t)((double)rank * widen);
+    uint64_t entry;
+    candidate nearest;
+    r->walking = false;
+    r->flux = in_flux(h, r->seq);
+    if (prepare(r, window, &entry) != VD_OK) {
+        return VD_OUT_OF_MEMORY;
     }
-    scratch *s = *work;
-    if (!s) {
-        return true;
+    scratch *s = r->s;
+    if (!walk_descend(h, s, entry, 0, &nearest)) {
+        s->pool.size = 0;
+        settle(r);
+        return VD_OK;
     }
-    uint32_t extra = k / 2 > RERANK_EXTRA ? k / 2 : RERANK_EXTRA;
-    uint32_t wanted = k + extra, counted = 0;
-    for (uint32_t i = 0; i < s->pool_size && i < wanted;
-         i++) { /* all of them at once: each is several cache lines away */
-        const char *x = (const char *)(h->vectors + (size_t)pool_slot(s->pool[i]) * h->options.dimension);
-        for (size_t line = 0; line < h->options.dimension * sizeof(float); line += 64) {
-            __builtin_prefetch(x + line);
+    float stretch = r->gamma < 0 ? 0.0f : (float)((1.0 + r->gamma) * (1.0 + r->gamma));
+    walk_begin(h, s, nearest, 0, window, stretch, rank, r->hidden);
+    if (r->plan == VD_PLAN_FILTER_HOP) {
+        uint32_t seeds[16];
+        s->walk.filter = filter;
+        walk_seed(h, s, seeds, filter_seeds(h, s, filter, seeds, 16));
+    }
+    r->walking = true;
+    return VD_OK;
+}
+
+/* Orders what the walk has found by exact distance. */
+static void harvest(search_run *r) {
+    const vd_hnsw *h = r->h;
+    scratch *s = r->s;
+    candidate *c = s->candidates;
+    uint32_t most = r->options->filter ? s->pool.size : r->k + REFINE_EXTRA + r->in_the_way;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->pool.size && count < most; i++) {
+        uint32_t slot = key_slot(s->pool.keys[i]);
+        c[count++] = (candidate){key_distance(s->pool.keys[i]), slot};
+    }
+    if (s->two_lanes) {
+        float distances[BATCH_SLOTS_MAX + KERNEL_OUT_PAD];
+        for (uint32_t from = 0; from < count; from += BATCH_SLOTS_MAX) {
+            uint32_t n = count - from < BATCH_SLOTS_MAX ? count - from : BATCH_SLOTS_MAX;
+            for (uint32_t i = 0; i < n; i++) {
+                s->ids_a[i] = c[from + i].slot;
+            }
+            walk_distances(s, &s->refine, s->ids_a, n, distances);
+            for (uint32_t i = 0; i < n; i++) {
+                c[from + i].distance = distances[i];
+            }
+            s->refined += n;
+        }
+        candidates_sort(c, count);
+    }
+    uint32_t found = 0, extra = 0;
+    float limit = INFINITY;
+    for (uint32_t i = 0; i < count && i < 2; i++) {
+        form_prefetch(s->form, c[i].slot);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (c[i].distance > limit || extra > RERANK_EXTRA) {
+            break;
+        }
+        if (i + 2 < count) {
+            form_prefetch(s->form, c[i + 2].slot);
+        }
+        if (!emit(r, c[i].slot)) {
+            continue;
+        }
+        found++;
+        extra += found > r->k;
+        if (found == r->k) {
+            limit = c[i].distance + lane_error(h, s, c[i].slot, true);
         }
     }
-    for (uint32_t i = 0; i < s->pool_size && counted < wanted; i++) {
-        counted += emit(t, query, norm2, pool_slot(s->pool[i]), dead);
-        s->distances++;
-    }
-    return true;
+    r->exact = false;
 }
 
 /* While a batch became visible, an id may have been met in its old and its new slot: keep the nearer. */
-static void drop_repeated_ids(top *t) {
+static void drop_repeated_ids(search_run *r) {
+    result *best = r->top.best;
     size_t kept = 0;
-    for (size_t i = 0; i < t->count; i++) {
+    for (size_t i = 0; i < r->top.count; i++) {
         bool repeated = false;
         for (size_t j = 0; j < kept && !repeated; j++) {
-            repeated = id_compare(slot_id(t->h, t->best[j].slot), slot_id(t->h, t->best[i].slot)) == 0;
+            repeated = id_compare(slot_id(r->h, best[j].slot), slot_id(r->h, best[i].slot)) == 0;
         }
         if (!repeated) {
-            t->best[kept++] = t->best[i];
+            best[kept++] = best[i];
         }
     }
-    t->count = kept;
+    r->top.count = kept;
+}
+
+static void scan_all(search_run *r) {
+    r->top.count = 0;
+    run_scan(r);
+    r->exact = !r->s->truncated;
+    r->plan = r->options->filter ? VD_PLAN_FILTER_SCAN : VD_PLAN_SCAN;
+}
+
+/* The walk is over: its answer, and the item that equals the query. */
+static void settle(search_run *r) {
+    const vd_hnsw *h = r->h;
+    harvest(r);
+    uint32_t same = vector_map_find(h, form_canonical(h, r->s->form, r->query, r->s->query_vector));
+    if (same != SLOT_NONE && same != r->hidden && same < r->s->slot_limit) {
+        emit(r, same);
+    }
+    uint64_t most = r->options->filter ? r->matches : vd_hnsw_count(h) - (r->hidden != SLOT_NONE);
+    if (r->options->filter && r->top.count < r->k && r->top.count < most && !r->s->truncated) {
+        scan_all(r); /* the walk starved: what matches lies apart */
+    }
+}
+
+/* One look at the index, from the query to an answer that is final unless something was published meanwhile. */
+static vd_status look(search_run *r) {
+    r->seq = atomic_load(&((vd_hnsw *)r->h)->publish_seq);
+    r->dead = false;
+    r->top.count = 0;
+    r->walking = false;
+    if (r->plan == VD_PLAN_SCAN || r->plan == VD_PLAN_FILTER_SCAN) {
+        uint64_t entry;
+        if (prepare(r, r->ef, &entry) != VD_OK) {
+            return VD_OUT_OF_MEMORY;
+        }
+        scan_all(r);
+        return VD_OK;
+    }
+    return start_walk(r);
+}
+
+/* After a look: whether it must be done again. */
+static vd_status conclude(search_run *r) {
+    vd_hnsw *h = (vd_hnsw *)r->h;
+    while (!r->walking) {
+        bool undisturbed = (r->seq & 1) == 0 && atomic_load(&h->publish_seq) == r->seq && form_of(h) == r->s->form;
+        if (undisturbed || r->s->truncated) {
+            break;
+        }
+        drop_repeated_ids(r);
+        if (form_of(h) == r->s->form && !r->dead && !r->exact && r->top.count >= r->k) {
+            break; /* nothing that died meanwhile was in the way, and repeated ids did not leave the answer short */
+        }
+        if (++r->tries >= RETRIES) {
+            break;
+        }
+        vd_status status = look(r);
+        if (status) {
+            return status;
+        }
+    }
+    return VD_OK;
+}
+
+vd_status run_step(search_run *r) {
+    const vd_hnsw *h = r->h;
+    scratch *s = r->s;
+    r->walking = false;
+    if ((r->flux || in_flux(h, r->seq) || atomic_load_explicit(&((vd_hnsw *)h)->dead_pending, memory_order_acquire)) &&
+        !s->truncated && s->pool.size > r->k) {
+        /* A batch that is being written just where the query looks, or the dead there, can take all the room or draw the bound in:
+         * then the walk is done again with more of both. */
+        uint32_t hidden = count_hidden(h, s);
+        if (hidden > r->in_the_way) {
+            if (r->in_the_way >= WINDOW_MOST / 2) {
+                scan_all(r);
+                return conclude(r);
+            }
+            r->in_the_way = 2 * hidden;
+            vd_status status = start_walk(r);
+            return status ? status : r->walking ? VD_OK : conclude(r);
+        }
+    }
+    settle(r);
+    return conclude(r);
+}
+
+vd_status run_begin(search_run *r, const vd_hnsw *h, const float *query, const vd_hnsw_search_options *options,
+                    uint32_t hidden, double gamma, uint32_t cap) {
+    *r = (search_run){.h = h, .query = query, .options = options, .hidden = hidden, .gamma = gamma, .share = 1.0};
+    uint64_t items = vd_hnsw_count(h);
+    r->k = options->k ? options->k : VD_K_DEFAULT;
+    r->ef = options->ef ? options->ef : cap;
+    if (gamma < 0 && options->ef == 0) {
+        search_reach(h, options->recall_target > 0 ? options->recall_target : h->options.recall_target, r->k, &r->gamma,
+                     &r->ef);
+    }
+    r->ef = r->ef < r->k ? r->k : r->ef;
+    r->s = scratch_take(h, r->ef);
+    if (!r->s) {
+        return VD_OUT_OF_MEMORY;
+    }
+    r->s->budget = options->max_distances ? options->max_distances : UINT64_MAX;
+    r->s->cancel = options->cancel;
+    r->top.best = r->s->results;
+    r->top.capacity = (size_t)r->k + RERANK_EXTRA;
+    r->plan = options->filter ? filter_plan(r) : VD_PLAN_WALK;
+    if (options->exact || items <= SCAN_ITEMS || items <= r->k) {
+        r->plan = options->filter ? VD_PLAN_FILTER_SCAN : VD_PLAN_SCAN;
+    }
+    vd_status status = look(r);
+    status = status || r->walking ? status : conclude(r);
+    if (status && r->s) {
+        scratch_give(h, r->s);
+        r->s = NULL;
+    }
+    return status;
+}
+
+size_t run_end(search_run *r, vd_hit *hits, vd_search_info *info) {
+    const vd_hnsw *h = r->h;
+    size_t count = r->top.count < r->k ? r->top.count : r->k;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t slot = r->top.best[i].slot;
+        hits[i] = (vd_hit){r->top.best[i].distance, slot_id(h, slot),
+                           atomic_load_explicit(&((vd_hnsw *)h)->payloads[slot], memory_order_relaxed), slot};
+    }
+    if (info) {
+        bool scan = r->plan == VD_PLAN_SCAN || r->plan == VD_PLAN_FILTER_SCAN;
+        *info = (vd_search_info){.ef = scan ? 0 : r->s->pool.limit,
+                                 .visited = r->s->hops,
+                                 .distances = r->s->distances,
+                                 .refined = r->s->refined,
+                                 .reranked = r->s->reranked,
+                                 .plan = r->plan,
+                                 .exact = r->exact && !r->s->truncated,
+                                 .truncated = r->s->truncated};
+    }
+    scratch_give(h, r->s);
+    r->s = NULL;
+    return count;
+}
+
+vd_status search_check(const vd_hnsw *h, const vd_hnsw_search_options *options, vd_error *err) {
+    (void)h;
+    if (!(options->recall_target >= 0.0 && options->recall_target <= 1.0)) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "recall_target", "recall_target must be above 0 and at most 1");
+    }
+    if (options->recall_target > 0.0 && options->ef) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "ef", "give ef or recall_target, not both");
+    }
+    return VD_OK;
+}
+
+vd_status search_with(const vd_hnsw *h, const float *query, const vd_hnsw_search_options *options, uint32_t hidden,
+                      double gamma, uint32_t cap, vd_hit *hits, size_t *count, vd_search_info *info, vd_error *err) {
+    search_run r;
+    vd_status status = run_begin(&r, h, query, options, hidden, gamma, cap);
+    while (status == VD_OK && r.walking) {
+        while (!r.s->walk.done) {
+            walk_turn(h, r.s);
+        }
+        status = run_step(&r);
+    }
+    if (status != VD_OK) {
+        if (r.s) {
+            scratch_give(h, r.s);
+        }
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+    }
+    *count = run_end(&r, hits, info);
+    return VD_OK;
 }
 
 vd_status vd_hnsw_search(const vd_hnsw *index, const float *query, const vd_hnsw_search_options *options, vd_hit *hits,
                          size_t *count, vd_search_info *info, vd_error *err) {
-    return search_without(index, query, options, SLOT_NONE, hits, count, info, err);
-}
-
-vd_status search_without(const vd_hnsw *index, const float *query, const vd_hnsw_search_options *options,
-                         uint32_t hidden, vd_hit *hits, size_t *count, vd_search_info *info, vd_error *err) {
-    vd_hnsw *h = (vd_hnsw *)index;
-    vd_status status = vd_hnsw_validate(h, query, err);
-    if (status) {
-        return status;
-    }
-    uint32_t k = options->k ? options->k : VD_K_DEFAULT;
-    uint32_t ef = options->ef;
-    if (ef == 0) {
-        ef = ef_effective(h);
-        /* calibrated at k = 10: a longer answer needs a wider search */
-        ef = k > CALIBRATION_K ? ef + (k - CALIBRATION_K) + (k - CALIBRATION_K) / 4 : ef;
-    }
-    ef = ef < k ? k : ef;
-    /* the dead that wait for a sweep take room in the pool and are nobody's answer */
-    uint32_t window = ef + atomic_load_explicit(&h->dead_pending, memory_order_acquire);
-    uint64_t items = vd_hnsw_count(h);
-    bool exact = options->exact || items <= SCAN_ITEMS || items <= k;
-    scratch *s = scratch_take(h, window);
-    result *best = mem_alloc_array(&h->allocator, (size_t)k + RERANK_EXTRA + 1, sizeof *best);
-    if (!s || !best) {
-        if (s) {
-            scratch_give(h, s);
-        }
-        mem_release(&h->allocator, best, ((size_t)k + RERANK_EXTRA + 1) * sizeof *best);
-        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
-    }
-    double norm2 = h->kernels->exact_dot(query, query, h->options.dimension);
-    top t = {.h = h, .best = best, .capacity = (size_t)k + RERANK_EXTRA};
-    for (int tries = 0; tries < RETRIES; tries++) {
-        uint64_t seq = atomic_load(&h->publish_seq);
-        bool dead = false;
-        t.count = 0;
-        if (exact) {
-            scan(&t, query, norm2, s);
-        } else {
-            bool walked = walk(&t, query, norm2, &s, k, ef, window, hidden, seq, &dead);
-            if (!s) {
-                mem_release(&h->allocator, best, ((size_t)k + RERANK_EXTRA + 1) * sizeof *best);
-                return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
-            }
-            if (!walked) {
-                scan(&t, query, norm2, s);
-            }
-            uint32_t same = vector_map_find(h, query);
-            if (same != SLOT_NONE && same != hidden) {
-                emit(&t, query, norm2, same, &dead);
-            }
-        }
-        bool undisturbed = (seq & 1) == 0 && atomic_load(&h->publish_seq) == seq;
-        if (undisturbed) {
-            break;
-        }
-        drop_repeated_ids(&t);
-        if (!dead && !exact && t.count >= k) {
-            break; /* nothing that died meanwhile was in the way, and repeated ids did not leave the answer short */
-        }
-    }
-    *count = t.count < k ? t.count : k;
-    for (size_t i = 0; i < *count; i++) {
-        hits[i] = (vd_hit){best[i].distance, slot_id(h, best[i].slot),
-                           atomic_load_explicit(&h->payloads[best[i].slot], memory_order_relaxed)};
-    }
-    if (info) {
-        *info = (vd_search_info){exact ? 0 : ef, s->hops, s->distances, exact};
-    }
-    scratch_give(h, s);
-    mem_release(&h->allocator, best, ((size_t)k + RERANK_EXTRA + 1) * sizeof *best);
-    return VD_OK;
+    vd_status status = search_check(index, options, err);
+    status = status ? status : vd_hnsw_validate(index, query, err);
+    return status ? status : search_with(index, query, options, SLOT_NONE, -1.0, 0, hits, count, info, err);
 }
 
 vd_status vd_hnsw_get(const vd_hnsw *h, vd_id id, float *vector, void **payload) {
@@ -273,6 +445,7 @@ vd_status vd_hnsw_get(const vd_hnsw *h, vd_id id, float *vector, void **payload)
         if (slot == SLOT_NONE) {
             return VD_NOT_FOUND;
         }
+        const form *f = form_of(h);
         if (slot_state(h, slot) != STATE_LIVE) {
             if (id_map_find(h, id) == slot) {
                 return VD_NOT_FOUND; /* deleted between the two looks */
@@ -280,11 +453,24 @@ vd_status vd_hnsw_get(const vd_hnsw *h, vd_id id, float *vector, void **payload)
             continue; /* replaced meanwhile: the map shows the new slot */
         }
         if (vector) {
-            memcpy(vector, h->vectors + (size_t)slot * h->options.dimension, h->options.dimension * sizeof *vector);
+            form_read(h, f, slot, vector);
         }
         if (payload) {
-            *payload = atomic_load_explicit(&h->payloads[slot], memory_order_relaxed);
+            *payload = atomic_load_explicit(&((vd_hnsw *)h)->payloads[slot], memory_order_relaxed);
         }
         return VD_OK;
     }
+}
+
+vd_status vd_hnsw_slot(const vd_hnsw *h, vd_id id, uint32_t *slot) {
+    uint32_t found = id.size ? id_map_find(h, id) : SLOT_NONE;
+    if (found == SLOT_NONE) {
+        return VD_NOT_FOUND;
+    }
+    *slot = found;
+    return VD_OK;
+}
+
+uint32_t vd_hnsw_slots(const vd_hnsw *h) {
+    return atomic_load_explicit(&((vd_hnsw *)h)->slots, memory_order_acquire);
 }

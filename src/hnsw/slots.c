@@ -2,7 +2,7 @@
  * slots.c - taking and giving back slots, their ids and their upper lists. Everything here has been reserved before
  * (vd_hnsw_reserve), so that taking cannot fail in the middle of a write.
  *
- * Threading: the writer's, but slot_write_vector, which any linking thread calls for slots of its own.
+ * Threading: the writer's.
  */
 #include <math.h>
 #include <string.h>
@@ -12,20 +12,32 @@
 
 /* ---- slots ---- */
 
+/* A plane that most indexes never use stays untouched, and so costs nothing: zeros are written only over something else. */
+#define STORE_CHANGED(at, value)                                                                                       \
+    do {                                                                                                               \
+        if (atomic_load_explicit(at, memory_order_relaxed) != (value)) {                                               \
+            atomic_store_explicit(at, value, memory_order_relaxed);                                                    \
+        }                                                                                                              \
+    } while (0)
+
 uint32_t slot_take(vd_hnsw *h) {
     uint32_t slot = h->free_slots;
     if (slot != SLOT_NONE) {
         h->free_slots = atomic_load_explicit(&h->parent[slot], memory_order_relaxed);
+        if (h->returned[slot / RETURN_SLOTS]) {
+            h->returned[slot / RETURN_SLOTS] = 0;
+            h->returned_slots -= RETURN_SLOTS;
+        }
     } else {
         slot = atomic_load_explicit(&h->slots, memory_order_relaxed);
     }
     atomic_store_explicit(&h->levels[slot], 0, memory_order_relaxed);
-    atomic_store_explicit(&h->upper[slot], BLOCK_NONE, memory_order_relaxed);
-    atomic_store_explicit(&h->is_twin[slot], 0, memory_order_relaxed);
+    atomic_store_explicit(&h->upper[slot], 0, memory_order_relaxed);
+    STORE_CHANGED(&h->is_twin[slot], 0);
     atomic_store_explicit(base_links(h, slot), 0, memory_order_relaxed);
     atomic_store_explicit(&h->parent[slot], SLOT_NONE, memory_order_relaxed);
-    atomic_store_explicit(&h->twin[slot], SLOT_NONE, memory_order_relaxed);
-    atomic_store_explicit(&h->payloads[slot], NULL, memory_order_relaxed);
+    STORE_CHANGED(&h->twin[slot], 0);
+    STORE_CHANGED(&h->payloads[slot], NULL);
     atomic_store_explicit(&h->state[slot], STATE_PENDING, memory_order_release);
     if (slot == atomic_load_explicit(&h->slots, memory_order_relaxed)) {
         atomic_store_explicit(&h->slots, slot + 1, memory_order_release);
@@ -39,32 +51,15 @@ void slot_release(vd_hnsw *h, uint32_t slot) {
         _Atomic uint32_t *first = h->upper_links + (size_t)upper_of(h, slot) * h->upper_stride;
         atomic_store_explicit(first, h->free_uppers[blocks], memory_order_relaxed);
         h->free_uppers[blocks] = upper_of(h, slot);
-        atomic_store_explicit(&h->upper[slot], BLOCK_NONE, memory_order_relaxed);
+        atomic_store_explicit(&h->upper[slot], 0, memory_order_relaxed);
     }
+    form_release(form_of(h), slot);
     ids_release(h, h->ids[slot], h->id_sizes[slot]);
     h->ids[slot] = NULL;
     atomic_store_explicit(&h->state[slot], STATE_FREE, memory_order_release);
     atomic_store_explicit(&h->parent[slot], h->free_slots, memory_order_relaxed);
     h->free_slots = slot;
-}
-
-void slot_write_vector(vd_hnsw *h, uint32_t slot, const float *vector) {
-    const hnsw_kernels *k = h->kernels;
-    uint32_t dimension = h->options.dimension;
-    memcpy(h->vectors + (size_t)slot * dimension, vector, dimension * sizeof *vector);
-    double norm2 = k->exact_dot(vector, vector, dimension);
-    float most = k->max_abs(vector, dimension);
-    /* Per-vector max-abs scale: all 127 steps are used whatever the vector's length, and nothing has to be trained. A vector so
-     * small that the scale would leave float32's normal range gets codes of zero and lives by its exact values. */
-    float inverse = most > 1e-35f ? 127.0f / most : 0.0f;
-    float scale = most > 1e-35f ? most / 127.0f : 0.0f;
-    node_header *header = &h->headers[slot];
-    header->code_sum = k->encode(vector, dimension, inverse, h->codes + (size_t)slot * h->code_stride, h->code_stride);
-    header->norm2 = (float)norm2;
-    header->inv_norm = norm2 > 0 ? (float)(1.0 / sqrt(norm2)) : 0.0f;
-    header->factor =
-        h->options.metric == VD_METRIC_COSINE ? (float)((double)scale / (norm2 > 0 ? sqrt(norm2) : 1.0)) : scale;
-    h->norms[slot] = norm2;
+    h->released_slots++;
 }
 
 uint32_t slot_level(const vd_hnsw *h, vd_id id) {
@@ -90,7 +85,7 @@ void slot_set_level(vd_hnsw *h, uint32_t slot, uint32_t level) {
         for (uint32_t i = 0; i < level; i++) {
             atomic_store_explicit(h->upper_links + (size_t)(block + i) * h->upper_stride, 0, memory_order_relaxed);
         }
-        atomic_store_explicit(&h->upper[slot], block, memory_order_relaxed);
+        atomic_store_explicit(&h->upper[slot], block + 1, memory_order_relaxed);
         break;
     }
     atomic_store_explicit(&h->levels[slot], (uint8_t)level, memory_order_relaxed);

@@ -13,6 +13,7 @@ struct vd_hnsw_snapshot {
     vd_hnsw *h;
     vd_hnsw_guard guard;
     scratch *scratch;
+    const form *form; /* kept in place by the guard */
     uint32_t *slots;     /* [count], by id */
     uint32_t *positions; /* [slot_count]: position of a slot, or SLOT_NONE */
     uint32_t count, slot_count, levels;
@@ -34,6 +35,7 @@ vd_status vd_hnsw_snapshot_begin(vd_hnsw *h, vd_hnsw_snapshot **out, vd_error *e
     pthread_mutex_lock(&h->writer);
     vd_hnsw_enter(h, &s->guard);
     s->h = h;
+    s->form = form_of(h);
     s->slot_count = atomic_load_explicit(&h->slots, memory_order_relaxed);
     uint64_t count = vd_hnsw_count(h);
     s->slots = mem_alloc_array(&h->allocator, count + 1, sizeof *s->slots);
@@ -99,9 +101,10 @@ static uint32_t node_level(const vd_hnsw_snapshot *s, uint32_t slot) {
 
 void vd_hnsw_snapshot_node(vd_hnsw_snapshot *s, uint64_t position, vd_hnsw_node *out) {
     uint32_t slot = s->slots[position];
+    form_read(s->h, s->form, slot, s->scratch->query_vector);
     *out = (vd_hnsw_node){
         .id = slot_id(s->h, slot),
-        .vector = s->h->vectors + (size_t)slot * s->h->options.dimension,
+        .vector = s->scratch->query_vector,
         .payload = atomic_load_explicit(&s->h->payloads[slot], memory_order_acquire),
         .level = node_level(s, slot),
     };
@@ -127,7 +130,7 @@ size_t vd_hnsw_snapshot_links(vd_hnsw_snapshot *s, uint64_t position, uint32_t l
     uint32_t count = links_count(list, level_capacity(h, level));
     candidate near[2 * VD_M_MAX];
     uint32_t slots[2 * VD_M_MAX];
-    float distances[2 * VD_M_MAX];
+    float distances[2 * VD_M_MAX + KERNEL_OUT_PAD];
     uint32_t n = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t neighbour = link_get(list, i);
@@ -142,7 +145,7 @@ size_t vd_hnsw_snapshot_links(vd_hnsw_snapshot *s, uint64_t position, uint32_t l
     }
     walk_query q;
     pair_query(h, s->scratch, slot, &q);
-    walk_distances(h, s->scratch, &q, slots, n, distances);
+    walk_distances(s->scratch, &q, slots, n, distances);
     for (uint32_t i = 0; i < n; i++) {
         near[i] = (candidate){distances[i], slots[i]};
     }

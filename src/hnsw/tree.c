@@ -5,40 +5,35 @@
  * from every prune. So the base level is strongly connected at all times: no insertion, prune or deletion elsewhere can cut an
  * item off. A node carries at most child_limit children, which leaves the other half of its list to the diversity rule.
  *
- * Threading: adopting happens under the lock of the adopting node. Removing is the writer's, while no thread links.
+ * Threading: the writer's, on one thread; the lists it changes are in nobody else's hands at that time (link.c, delete.c).
  */
 #include "hnsw/hnsw_int.h"
 
 static bool in_tree(const vd_hnsw *h, uint32_t slot) {
-    return parent_of(h, slot) != SLOT_NONE || __atomic_load_n(&h->root, __ATOMIC_ACQUIRE) == slot;
+    return parent_of(h, slot) != SLOT_NONE || h->root == slot;
 }
 
 static float pair_distance(const vd_hnsw *h, scratch *s, uint32_t a, uint32_t b) {
     walk_query q;
-    float d;
+    float d[KERNEL_OUT_PAD];
     pair_query(h, s, a, &q);
-    walk_distances(h, s, &q, &b, 1, &d);
-    return d;
+    walk_distances(s, &q, &b, 1, d);
+    return d[0];
 }
 
-static bool adopt(vd_hnsw *h, scratch *s, uint32_t parent, uint32_t child, float distance, bool dead_too) {
+/* Takes the child if there is room; the lists are the caller's. */
+static bool adopt(vd_hnsw *h, uint32_t parent, uint32_t child, bool dead_too) {
     if (parent == child || (!dead_too && slot_state(h, parent) == STATE_DEAD)) {
         return false;
     }
-    node_lock(h, parent);
     _Atomic uint32_t *list = base_links(h, parent);
     uint32_t children = (atomic_load_explicit(list, memory_order_relaxed) & LINK_CHILD_MASK) / LINK_CHILD_ONE;
-    bool room = in_tree(h, parent) && children < h->child_limit;
-    if (room) {
-        atomic_store_explicit(&h->parent[child], parent, memory_order_release);
-        atomic_fetch_add_explicit(list, LINK_CHILD_ONE, memory_order_relaxed);
-        link_add_locked(h, s, parent, child, distance, 0);
+    if (!in_tree(h, parent) || children >= h->child_limit) {
+        return false;
     }
-    node_unlock(h, parent);
-    if (room) {
-        link_add(h, s, child, parent, distance, 0);
-    }
-    return room;
+    atomic_store_explicit(&h->parent[child], parent, memory_order_release);
+    atomic_fetch_add_explicit(list, LINK_CHILD_ONE, memory_order_relaxed);
+    return true;
 }
 
 static uint32_t first_child(const vd_hnsw *h, uint32_t slot) {
@@ -53,25 +48,62 @@ static uint32_t first_child(const vd_hnsw *h, uint32_t slot) {
     return SLOT_NONE;
 }
 
-/* From a node of the tree downwards until one has room: a node without room has children, and a leaf has room. */
-static uint32_t adopt_below(vd_hnsw *h, scratch *s, uint32_t from, uint32_t child) {
-    uint32_t at = from;
-    for (;;) {
-        if (adopt(h, s, at, child, pair_distance(h, s, at, child), true)) {
+/* From a node of the tree downwards until one has room: a node without room has children, and a leaf has room. While a batch joins,
+ * children may not stand in their parent's list yet; where the way down ends like that, any node with room will do. */
+static uint32_t adopt_below(vd_hnsw *h, uint32_t from, uint32_t child, bool joining) {
+    for (uint32_t at = from;;) {
+        if (adopt(h, at, child, true)) {
             return at;
         }
         uint32_t below = first_child(h, at);
-        at = below != SLOT_NONE && below != child ? below : __atomic_load_n(&h->root, __ATOMIC_ACQUIRE);
+        if (below == SLOT_NONE && joining) {
+            break;
+        }
+        at = below != SLOT_NONE && below != child ? below : h->root;
+    }
+    for (uint32_t at = 0;; at++) { /* there is one: children are fewer than nodes */
+        if (slot_state(h, at) != STATE_FREE && !twin_of_another(h, at) && adopt(h, at, child, true)) {
+            return at;
+        }
     }
 }
 
-uint32_t tree_adopt(vd_hnsw *h, scratch *s, uint32_t slot, const candidate *sorted, uint32_t count) {
+/* The own list must show the parent: at its end, or in place of the last, which is the furthest. */
+static void show_parent(vd_hnsw *h, uint32_t slot, uint32_t parent) {
+    _Atomic uint32_t *list = base_links(h, slot);
+    uint32_t count = links_count(list, h->m0);
     for (uint32_t i = 0; i < count; i++) {
-        if (adopt(h, s, sorted[i].slot, slot, sorted[i].distance, false)) {
-            return sorted[i].slot;
+        if (link_get(list, i) == parent) {
+            return;
         }
     }
-    return adopt_below(h, s, __atomic_load_n(&h->root, __ATOMIC_ACQUIRE), slot);
+    if (count < h->m0) {
+        atomic_store_explicit(&list[1 + count], parent, memory_order_release);
+        atomic_fetch_add_explicit(list, 1, memory_order_release);
+    } else {
+        atomic_store_explicit(&list[count], parent, memory_order_release);
+    }
+}
+
+uint32_t tree_adopt(vd_hnsw *h, scratch *s, uint32_t slot) {
+    (void)s;
+    const _Atomic uint32_t *list = base_links(h, slot);
+    uint32_t count = links_count(list, h->m0);
+    for (uint32_t i = 0; i < count; i++) { /* nearest first */
+        if (adopt(h, link_get(list, i), slot, false)) {
+            return link_get(list, i);
+        }
+    }
+    uint32_t parent = adopt_below(h, count ? link_get(list, 0) : h->root, slot, true);
+    show_parent(h, slot, parent);
+    return parent;
+}
+
+static void link_both(vd_hnsw *h, scratch *s, uint32_t parent, uint32_t child) {
+    float distance = pair_distance(h, s, parent, child);
+    candidate down = {distance, child}, up = {distance, parent};
+    links_add(h, s, parent, 0, &down, 1, 1.0f);
+    links_add(h, s, child, 0, &up, 1, 1.0f);
 }
 
 /* Whether the way up from `slot` ends at the root: false inside subtrees that are waiting for a new parent. */
@@ -95,11 +127,12 @@ static void find_parent(vd_hnsw *h, scratch *s, uint32_t child, uint32_t hint) {
     }
     candidates_sort(near, n);
     for (uint32_t i = 0; i < n; i++) {
-        if (adopt(h, s, near[i].slot, child, near[i].distance, false)) {
+        if (adopt(h, near[i].slot, child, false)) {
+            link_both(h, s, near[i].slot, child);
             return;
         }
     }
-    adopt_below(h, s, hint != SLOT_NONE && attached(h, hint) ? hint : h->root, child);
+    link_both(h, s, adopt_below(h, hint != SLOT_NONE && attached(h, hint) ? hint : h->root, child, false), child);
 }
 
 void tree_remove(vd_hnsw *h, scratch *s, uint32_t slot) {
@@ -124,7 +157,7 @@ void tree_remove(vd_hnsw *h, scratch *s, uint32_t slot) {
     }
     uint32_t first = 0;
     if (h->root == slot) {
-        __atomic_store_n(&h->root, count ? children[first++] : SLOT_NONE, __ATOMIC_RELEASE);
+        h->root = count ? children[first++] : SLOT_NONE;
     }
     for (uint32_t i = first; i < count; i++) {
         find_parent(h, s, children[i], parent);

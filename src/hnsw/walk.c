@@ -1,12 +1,15 @@
 /*
  * walk.c - distances for walking, and best-first search of one level.
  *
- * The loop is a pipeline of three stages over different nodes, so that no memory is waited for: (1) the list of the node popped
- * one turn ago has arrived: collect its unvisited neighbours and prefetch their records; (2) pop the next node and prefetch its
- * list; (3) compute the distances of the batch prefetched one turn ago. What is popped in (2) does not know the distances of (3)
- * yet; that costs about 1 % more distances and was measured 1.2 times faster than computing first.
+ * A level is searched in turns, each a pipeline of three stages over different nodes, so that no memory is waited for: (1) the list
+ * of the node popped one turn ago has arrived: collect its unvisited neighbours; (2) pop the next node and prefetch its list; (3)
+ * compute the distances of the neighbours collected one turn ago, prefetching those of (1) a few at a time in between - a burst of
+ * prefetches stalls on the processor's fill buffers, spread ones run beside the arithmetic. What is popped in (2) does not know the
+ * distances of (3) yet; that costs about 1 % more distances. Since a turn keeps all its state in the scratch, several searches can
+ * take turns on one thread (batch.c).
  *
- * The pool is one sorted array of 64-bit keys {distance bits, slot}: distances are never negative, so their bits order as integers.
+ * Where the search ends: when the nearest node left to expand is further than the bound, `stretch` times the distance of the k-th so
+ * far (stretch = (1 + gamma)^2, as walking distances are squared ones; calibrate.c measures gamma), or when the pool is done.
  */
 #include <math.h>
 #include <string.h>
@@ -15,170 +18,159 @@
 
 /* ---- queries ---- */
 
-static void flip_codes(const uint8_t *from, int8_t *to, size_t size) {
+static int32_t code_sum(const int8_t *code, size_t size) {
+    int32_t sum = 0;
     for (size_t i = 0; i < size; i++) {
-        to[i] = (int8_t)(from[i] ^ 0x80u);
+        sum += code[i];
+    }
+    return sum;
+}
+
+static void aim(const vd_hnsw *h, const form *f, bool all_bits, walk_query *q) {
+    const hnsw_kernels *k = h->kernels;
+    bool euclidean = h->options.metric == VD_METRIC_EUCLIDEAN;
+    q->plane = (kernel_plane){
+        .high = f->planes[FORM_HIGH].base,
+        .low = f->planes[FORM_LOW].base,
+        .stride = f->planes[FORM_HIGH].stride,
+        .dimension = h->options.dimension,
+        .factor = (const float *)(const void *)f->planes[FORM_FACTOR].base,
+        .norm2 = (const float *)(const void *)f->planes[FORM_NORM2].base,
+    };
+    switch (f->encoding) {
+    case VD_ENCODING_SQ8:
+    case VD_ENCODING_SQ4:
+        q->score = all_bits && f->planes[FORM_LOW].stride ? k->score_both : k->score_high;
+        break;
+    case VD_ENCODING_F16:
+        q->score = euclidean ? k->l2_f16 : k->dot_f16;
+        break;
+    case VD_ENCODING_BF16:
+        q->score = euclidean ? k->l2_bf16 : k->dot_bf16;
+        break;
+    default:
+        q->score = euclidean ? k->l2_f32 : k->dot_f32;
+        break;
     }
 }
 
-static bool walks_codes(const vd_hnsw *h) {
-    return atomic_load_explicit(&((vd_hnsw *)h)->walk_codes, memory_order_relaxed);
+/* `factor`: what a vector's own products are scaled by, as in the factor plane. */
+static void set_query(const vd_hnsw *h, walk_query *q, float factor, float norm2) {
+    bool euclidean = h->options.metric == VD_METRIC_EUCLIDEAN;
+    q->query.base = euclidean ? norm2 : 1.0f;
+    q->query.scale = euclidean ? 2.0f * factor : factor;
+}
+
+static void aim_both(const vd_hnsw *h, scratch *s, const form *f) {
+    s->form = f;
+    bool high = f->codes && (!f->planes[FORM_LOW].stride ||
+                             atomic_load_explicit(&((vd_hnsw *)h)->walk_high, memory_order_relaxed));
+    s->two_lanes = high && f->planes[FORM_LOW].stride != 0;
+    aim(h, f, !high, &s->query);
+    aim(h, f, true, &s->refine);
+    s->refine.query = s->query.query;
+}
+
+/* Before the form is looked at: a form has all slots that had been handed out before it was seen. */
+static void limit_slots(const vd_hnsw *h, scratch *s) {
+    size_t room = s->visited_words * 64;
+    uint32_t slots = atomic_load_explicit(&((vd_hnsw *)h)->slots, memory_order_acquire);
+    s->slot_limit = slots < room ? slots : (uint32_t)room;
 }
 
 void query_from_vector(const vd_hnsw *h, scratch *s, const float *vector) {
     const hnsw_kernels *k = h->kernels;
-    walk_query *q = &s->query;
-    double norm2 = k->exact_dot(vector, vector, h->options.dimension);
-    q->codes = walks_codes(h);
+    limit_slots(h, s);
+    const form *f = form_of(h);
+    uint32_t dimension = h->options.dimension;
+    kernel_query *q = &s->query.query;
+    s->query_norm2 = k->exact_dot(vector, vector, dimension);
+    double length = s->query_norm2 > 0 ? sqrt(s->query_norm2) : 1.0;
+    float factor = (float)(1.0 / length);
     q->vector = vector;
-    q->norm2 = (float)norm2;
-    q->inv_norm = norm2 > 0 ? (float)(1.0 / sqrt(norm2)) : 0.0f;
-    if (q->codes) {
-        float most = k->max_abs(vector, h->options.dimension);
-        float inverse = most > 1e-35f ? 127.0f / most : 0.0f;
-        float scale = most > 1e-35f ? most / 127.0f : 0.0f;
-        uint8_t *biased = (uint8_t *)q->code;
-        q->code_bias = 128 * k->encode(vector, h->options.dimension, inverse, biased, h->code_stride);
-        flip_codes(biased, q->code, h->code_stride);
-        q->factor =
-            h->options.metric == VD_METRIC_COSINE ? (float)((double)scale / (norm2 > 0 ? sqrt(norm2) : 1.0)) : scale;
+    s->query_step = 0.0f;
+    if (f->codes) {
+        float largest = k->max_abs(vector, dimension);
+        bool usable = largest > 1e-35f;
+        float scale = usable ? largest / 127.0f : 0.0f;
+        q->code = s->query_code;
+        q->code_sum = k->quantize(vector, dimension, usable ? 127.0f / largest : 0.0f, s->query_code, h->code_size);
+        s->query_step = scale / (float)length;
+        factor = h->options.metric == VD_METRIC_COSINE ? s->query_step : scale;
     }
+    set_query(h, &s->query, factor, (float)s->query_norm2);
+    aim_both(h, s, f);
 }
 
-void stored_query(const vd_hnsw *h, uint32_t slot, bool codes, int8_t *code, walk_query *q) {
-    const node_header *header = &h->headers[slot];
-    q->codes = codes;
-    q->vector = h->vectors + (size_t)slot * h->options.dimension;
-    q->norm2 = header->norm2;
-    q->inv_norm = header->inv_norm;
-    q->factor = header->factor;
-    q->code_bias = 128 * header->code_sum;
-    q->code = code;
-    if (codes) {
-        flip_codes(h->codes + (size_t)slot * h->code_stride, code, h->code_stride);
+/* The values or the code of a stored node, where the kernels can read them as a query. */
+static void stored_query(const vd_hnsw *h, const form *f, uint32_t slot, int8_t *code, float *values, walk_query *q) {
+    float factor;
+    memcpy(&factor, form_at(f, FORM_FACTOR, slot), sizeof factor);
+    float norm2 = 0.0f;
+    if (f->codes) {
+        h->kernels->unpack(form_at(f, FORM_HIGH, slot), f->planes[FORM_LOW].stride ? form_at(f, FORM_LOW, slot) : NULL,
+                           h->code_size, code);
+        if (h->code_size > h->options.dimension) { /* without lower halves the padding is not 0 */
+            memset(code + h->options.dimension, 0, h->code_size - h->options.dimension);
+        }
+        q->query.code = code;
+        q->query.code_sum = code_sum(code, h->code_size);
+        if (f->planes[FORM_NORM2].stride) {
+            memcpy(&norm2, form_at(f, FORM_NORM2, slot), sizeof norm2);
+        }
+    } else if (f->encoding == VD_ENCODING_F32) {
+        q->query.vector = (const float *)(const void *)form_at(f, FORM_HIGH, slot);
+    } else {
+        form_read(h, f, slot, values);
+        q->query.vector = values;
+        if (h->options.metric == VD_METRIC_COSINE && f->encoding == VD_ENCODING_F16) {
+            factor *= f->keep ? ((const vector_head *)(const void *)form_at(f, FORM_HEAD, slot))->scale
+                              : *(const float *)(const void *)form_at(f, FORM_HEAD, slot);
+        }
     }
+    set_query(h, q, factor, norm2);
 }
 
 void query_from_slot(const vd_hnsw *h, scratch *s, uint32_t slot) {
-    stored_query(h, slot, walks_codes(h), s->query.code, &s->query);
+    limit_slots(h, s);
+    const form *f = form_of(h);
+    stored_query(h, f, slot, s->query_code, s->query_vector, &s->query);
+    aim_both(h, s, f);
 }
 
 void pair_query(const vd_hnsw *h, scratch *s, uint32_t slot, walk_query *q) {
-    stored_query(h, slot, walks_codes(h), s->pair_code, q);
+    const form *f = form_of(h);
+    stored_query(h, f, slot, s->pair_code, s->pair_vector, q);
+    aim(h, f, true, q);
 }
 
-/* ---- distances ---- */
-
-static float at_least_zero(float d) {
-    return d > 0.0f ? d : 0.0f;
-}
-
-void walk_distances(const vd_hnsw *h, scratch *s, const walk_query *q, const uint32_t *slots, uint32_t count,
-                    float *out) {
-    bool cosine = h->options.metric == VD_METRIC_COSINE;
-    uint32_t dimension = h->options.dimension;
-    const node_header *headers = h->headers;
+void walk_distances(scratch *s, const walk_query *q, const uint32_t *slots, uint32_t count, float *out) {
     s->distances += count;
-    if (q->codes) {
-        const int32_t *raw = s->raw;
-        const float factor = q->factor, norm2 = q->norm2;
-        const int32_t bias = q->code_bias;
-        h->kernels->dot_codes(q->code, h->codes, h->code_stride, slots, count, h->code_stride, s->raw);
-        if (cosine) {
-            for (uint32_t i = 0; i < count; i++) {
-                out[i] = at_least_zero(1.0f - (float)(raw[i] - bias) * (factor * headers[slots[i]].factor));
-            }
-        } else {
-            for (uint32_t i = 0; i < count; i++) {
-                const node_header *header = &headers[slots[i]];
-                float dot = (float)(raw[i] - bias) * (factor * header->factor);
-                out[i] = at_least_zero((norm2 + header->norm2) - 2.0f * dot);
-            }
-        }
-    } else if (cosine) {
-        const float inv_norm = q->inv_norm;
-        h->kernels->dot_f32(q->vector, h->vectors, dimension, slots, count, dimension, out);
-        for (uint32_t i = 0; i < count; i++) {
-            out[i] = at_least_zero(1.0f - out[i] * (inv_norm * headers[slots[i]].inv_norm));
-        }
+    q->score(&q->query, &q->plane, slots, count, NULL, 0, out);
+}
+
+float lane_error(const vd_hnsw *h, const scratch *s, uint32_t slot, bool typical) {
+    const form *f = s->form;
+    bool euclidean = h->options.metric == VD_METRIC_EUCLIDEAN;
+    double dimension = h->options.dimension;
+    double length = euclidean ? sqrt(s->query_norm2) : 1.0;
+    double x_length = euclidean ? sqrt(form_norm2(h, f, slot)) : 1.0;
+    double relative; /* to the product of the lengths */
+    if (f->codes) {
+        float factor;
+        memcpy(&factor, form_at(f, FORM_FACTOR, slot), sizeof factor);
+        double step = euclidean ? (x_length > 0 ? factor / x_length : 0.0) : factor;
+        double query_step = s->query_step;
+        /* Each component is off by up to half a step, evenly: variance step^2 / 12. */
+        relative = typical ? 4.0 * sqrt(2.0 * (step * step + query_step * query_step) / 12.0)
+                           : 0.5 * sqrt(dimension) * (step + query_step) * 1.02;
     } else {
-        h->kernels->l2_f32(q->vector, h->vectors, dimension, slots, count, dimension, out);
+        double unit = f->encoding == VD_ENCODING_BF16 ? 0x1p-8 : f->encoding == VD_ENCODING_F16 ? 0x1p-11 : 0x1p-23;
+        relative = typical ? 4.0 * unit : unit + dimension * 0x1p-23;
     }
-}
-
-double exact_distance(const vd_hnsw *h, const float *query, double query_norm2, uint32_t slot) {
-    const float *x = h->vectors + (size_t)slot * h->options.dimension;
-    if (h->options.metric == VD_METRIC_EUCLIDEAN) {
-        return sqrt(h->kernels->exact_l2(query, x, h->options.dimension));
-    }
-    double cosine = h->kernels->exact_dot(query, x, h->options.dimension) / sqrt(query_norm2 * h->norms[slot]);
-    double distance = 1.0 - cosine;
-    return distance < 0.0 ? 0.0 : distance;
-}
-
-/* ---- the pool ---- */
-
-static uint64_t key_make(float distance, uint32_t slot) {
-    uint32_t bits;
-    memcpy(&bits, &distance, sizeof bits);
-    return (uint64_t)bits << 32 | slot;
-}
-
-/* Fills what is not used yet: further than any distance, so the pool is always full and no code asks for its size. */
-#define KEY_FURTHEST 0x7F800000FFFFFFFFull
-
-static void pool_begin(scratch *s, uint32_t limit) {
-    s->pool_limit = limit;
-    s->pool_next = 0;
-    for (uint32_t i = 0; i < limit; i++) {
-        s->pool[i] = KEY_FURTHEST;
-    }
-}
-
-/* `key` is below the last of the pool. */
-static void pool_insert(scratch *s, uint64_t key) {
-    uint64_t *pool = s->pool;
-    const uint32_t last = s->pool_limit - 1;
-    /* Branch-free: the outcome of each comparison is unpredictable, and a mispredicted branch costs more than the search. */
-    const uint64_t *base = pool;
-    for (uint32_t length = last + 1; length > 0;) {
-        uint32_t half = (length + 1) / 2;
-        base += (size_t)half & -(size_t)(base[half - 1] < key);
-        length -= half;
-    }
-    uint32_t at = (uint32_t)(base - pool);
-    memmove(pool + at + 1, pool + at, (last - at) * sizeof *pool);
-    pool[at] = key;
-    s->pool_next = at < s->pool_next ? at : s->pool_next;
-}
-
-static uint32_t pool_pop(scratch *s) {
-    while (s->pool_next < s->pool_limit) {
-        uint64_t key = s->pool[s->pool_next];
-        if (key == KEY_FURTHEST) {
-            break;
-        }
-        s->pool_next++;
-        if (!((uint32_t)key & SLOT_CHECKED)) {
-            s->pool[s->pool_next - 1] = key | SLOT_CHECKED;
-            return (uint32_t)key;
-        }
-    }
-    return SLOT_NONE;
-}
-
-/* How many are real. */
-static uint32_t pool_count(const scratch *s) {
-    uint32_t low = 0, high = s->pool_limit;
-    while (low < high) {
-        uint32_t middle = (low + high) / 2;
-        if (s->pool[middle] < KEY_FURTHEST) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
+    relative += 4.0 * 0x1p-23 * (typical ? 1.0 : 4.0);
+    return (float)(euclidean ? 2.0 * length * x_length * relative + 0x1p-21 * (length * length + x_length * x_length)
+                             : relative);
 }
 
 /* ---- one level ---- */
@@ -191,31 +183,31 @@ static void prefetch_list(const vd_hnsw *h, uint32_t slot, uint32_t level) {
     }
 }
 
-static void prefetch_record(const vd_hnsw *h, bool codes, uint32_t slot) {
-    const char *record = codes ? (const char *)(h->codes + (size_t)slot * h->code_stride)
-                               : (const char *)(h->vectors + (size_t)slot * h->options.dimension);
-    size_t bytes = codes ? h->code_stride : h->options.dimension * sizeof(float);
-    __builtin_prefetch(&h->headers[slot]);
-    for (size_t i = 0; i < bytes; i += 64) {
-        __builtin_prefetch(record + i);
-    }
+bool first_met(scratch *s, uint32_t slot) {
+    uint32_t word = slot / 64;
+    uint64_t bit = 1ull << (slot % 64);
+    uint64_t seen = s->visited_tag[word] == s->visited_epoch ? s->visited[word] : 0;
+    s->visited_tag[word] = s->visited_epoch;
+    s->visited[word] = seen | bit;
+    return !(seen & bit);
 }
 
-/* Unvisited neighbours into `out`, marked visited. */
-static uint32_t collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t level, uint32_t *out) {
+/* Unvisited neighbours into `out`, marked visited, without a branch on whether one is. */
+__attribute__((noinline)) static uint32_t collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t level,
+                                                  uint32_t *out) {
     const _Atomic uint32_t *list = level_links(h, slot, level);
     uint32_t count = links_count(list, level_capacity(h, level));
     uint64_t *visited = s->visited;
     uint16_t *tags = s->visited_tag;
     const uint16_t epoch = s->visited_epoch;
-    const size_t limit = s->visited_words;
+    const uint32_t limit = s->slot_limit;
     uint32_t found = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t neighbour = link_get(list, i);
-        size_t word = neighbour / 64;
-        if (__builtin_expect(word >= limit, 0)) {
+        if (__builtin_expect(neighbour >= limit, 0)) {
             continue; /* came into being after this search began */
         }
+        size_t word = neighbour / 64;
         uint64_t bit = 1ull << (neighbour % 64);
         uint64_t seen = visited[word] & -(uint64_t)(tags[word] == epoch);
         visited[word] = seen | bit;
@@ -226,99 +218,132 @@ static uint32_t collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t le
     return found;
 }
 
-static void mark_visited(scratch *s, uint32_t slot) {
-    uint32_t word = slot / 64;
-    if (s->visited_tag[word] != s->visited_epoch) {
-        s->visited_tag[word] = s->visited_epoch;
-        s->visited[word] = 0;
+/* How far a neighbour may be to be of use. */
+static float bound_of(const scratch *s) {
+    const walk *w = &s->walk;
+    const pool *p = &s->pool;
+    if (w->rank == 0 || p->size < w->rank || p->size < w->floor) {
+        return INFINITY;
     }
-    s->visited[word] |= 1ull << (slot % 64);
+    float bound = key_distance(p->keys[w->rank - 1]) * w->stretch, least = key_distance(p->keys[w->floor - 1]);
+    return bound > least ? bound : least;
 }
 
-static void take_in(const vd_hnsw *h, scratch *s, const uint32_t *slots, uint32_t count, uint32_t level) {
-    float *distances = s->distances_a;
-    uint32_t *survivors = s->survivors;
-    walk_distances(h, s, &s->query, slots, count, distances);
-    /* First those that can enter at all, without a branch: late in a search few do, and nobody can predict which. */
-    const float worst = pool_distance(s->pool[s->pool_limit - 1]);
-    uint32_t entering = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        survivors[entering] = i;
-        entering += distances[i] < worst;
-    }
-    for (uint32_t j = 0; j < entering; j++) {
-        uint32_t before = s->pool_next;
-        uint32_t i = survivors[j];
-        uint64_t key = key_make(distances[i], slots[i]);
-        if (key >= s->pool[s->pool_limit - 1]) {
-            continue; /* pushed out by its fellows */
+static uint32_t pop(scratch *s, float bound) {
+    pool *p = &s->pool;
+    while (p->next < p->size) {
+        uint64_t key = p->keys[p->next];
+        if (!((uint32_t)key & SLOT_CHECKED)) {
+            if (key_distance(key) > bound) {
+                break;
+            }
+            p->keys[p->next++] = key | SLOT_CHECKED;
+            return (uint32_t)key;
         }
-        pool_insert(s, key);
-        if (s->pool_next < before) {
-            prefetch_list(h, slots[i], level); /* the new best: popped next */
-        }
+        p->next++;
     }
+    return SLOT_NONE;
 }
 
-void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, uint32_t hidden) {
-    uint32_t *batch = s->ids_a, *next_batch = s->ids_b;
-    uint32_t batch_count = 0;
+static bool out_of_budget(scratch *s) {
+    if (s->distances >= s->budget || (s->cancel && __atomic_load_n(s->cancel, __ATOMIC_RELAXED))) {
+        s->truncated = true;
+        return true;
+    }
+    return false;
+}
+
+void walk_begin(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, float stretch, uint32_t rank,
+                uint32_t hidden) {
     scratch_begin(s);
-    pool_begin(s, ef);
+    s->walk = (walk){.level = level,
+                     .batch = s->ids_a,
+                     .next_batch = s->ids_b,
+                     .rank = stretch > 0.0f ? rank : 0,
+                     .stretch = stretch,
+                     .floor = h->options.ef_search < ef ? h->options.ef_search : ef};
+    s->pool.limit = ef;
+    s->pool.size = 1;
+    s->pool.next = 0;
+    s->pool.keys[0] = key_make(start.distance, start.slot);
     if (hidden != SLOT_NONE) {
-        mark_visited(s, hidden);
+        (void)first_met(s, hidden);
     }
-    mark_visited(s, start.slot);
-    pool_insert(s, key_make(start.distance, start.slot));
-    uint32_t popped = pool_pop(s);
-    for (;;) {
-        uint32_t collected = 0;
-        if (popped != SLOT_NONE) {
-            collected = collect(h, s, popped, level, next_batch);
-            s->hops++;
-            for (uint32_t i = 0; i < collected; i++) {
-                prefetch_record(h, s->query.codes, next_batch[i]);
+    (void)first_met(s, start.slot);
+    s->walk.popped = pop(s, INFINITY);
+    prefetch_list(h, start.slot, level);
+}
+
+void walk_seed(const vd_hnsw *h, scratch *s, const uint32_t *slots, uint32_t count) {
+    walk_distances(s, &s->query, slots, count, s->distances_a);
+    h->pool_take(&s->pool, INFINITY, s->distances_a, slots, count);
+}
+
+void walk_turn(const vd_hnsw *h, scratch *s) {
+    walk *w = &s->walk;
+    uint32_t collected = 0;
+    if (w->popped != SLOT_NONE) {
+        collected = w->filter ? filter_collect(h, s, w->popped, w->level, w->next_batch)
+                              : collect(h, s, w->popped, w->level, w->next_batch);
+        s->hops++;
+    }
+    w->popped = pop(s, bound_of(s));
+    if (w->popped != SLOT_NONE) {
+        prefetch_list(h, w->popped, w->level);
+    }
+    s->query.score(&s->query.query, &s->query.plane, w->batch, w->batch_count, w->next_batch, collected, s->distances_a);
+    if (w->batch_count) {
+        s->distances += w->batch_count;
+        uint32_t before = s->pool.next;
+        h->pool_take(&s->pool, bound_of(s), s->distances_a, w->batch, w->batch_count);
+        if (w->popped == SLOT_NONE) {
+            w->popped = pop(s, bound_of(s));
+            if (w->popped != SLOT_NONE) {
+                prefetch_list(h, w->popped, w->level);
             }
+        } else if (s->pool.next < before) {
+            prefetch_list(h, key_slot(s->pool.keys[s->pool.next]), w->level); /* the new best: popped next */
         }
-        popped = pool_pop(s);
-        if (popped != SLOT_NONE) {
-            prefetch_list(h, popped, level);
-        }
-        if (batch_count) {
-            take_in(h, s, batch, batch_count, level);
-            if (popped == SLOT_NONE) {
-                popped = pool_pop(s);
-            }
-        }
-        if (!collected && popped == SLOT_NONE) {
-            s->pool_size = pool_count(s);
-            return;
-        }
-        uint32_t *swap = batch;
-        batch = next_batch;
-        next_batch = swap;
-        batch_count = collected;
+    }
+    if ((!collected && w->popped == SLOT_NONE) || out_of_budget(s)) {
+        w->done = true;
+        return;
+    }
+    uint32_t *swap = w->batch;
+    w->batch = w->next_batch;
+    w->next_batch = swap;
+    w->batch_count = collected;
+}
+
+void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef) {
+    walk_begin(h, s, start, level, ef, 0.0f, 0, SLOT_NONE);
+    while (!s->walk.done) {
+        walk_turn(h, s);
     }
 }
 
-bool walk_descend(const vd_hnsw *h, scratch *s, uint32_t target, candidate *nearest) {
-    uint64_t entry = atomic_load_explicit(&((vd_hnsw *)h)->entry, memory_order_acquire);
+bool walk_descend(const vd_hnsw *h, scratch *s, uint64_t entry, uint32_t target, candidate *nearest) {
     if (entry == ENTRY_NONE) {
         return false;
     }
+    float distance[KERNEL_OUT_PAD];
     nearest->slot = (uint32_t)entry;
-    walk_distances(h, s, &s->query, &nearest->slot, 1, &nearest->distance);
+    walk_distances(s, &s->query, &nearest->slot, 1, distance);
+    nearest->distance = distance[0];
     for (uint32_t level = (uint32_t)(entry >> 32); level > target; level--) {
         for (bool moved = true; moved;) {
             moved = false;
             const _Atomic uint32_t *list = level_links(h, nearest->slot, level);
             uint32_t count = links_count(list, level_capacity(h, level));
+            uint32_t found = 0;
             for (uint32_t i = 0; i < count; i++) {
-                s->ids_a[i] = link_get(list, i);
-                prefetch_record(h, s->query.codes, s->ids_a[i]);
+                uint32_t neighbour = link_get(list, i);
+                s->ids_a[found] = neighbour;
+                found += neighbour < s->slot_limit;
             }
-            walk_distances(h, s, &s->query, s->ids_a, count, s->distances_a);
-            for (uint32_t i = 0; i < count; i++) {
+            s->query.score(&s->query.query, &s->query.plane, s->ids_a, 0, s->ids_a, found, s->distances_a);
+            walk_distances(s, &s->query, s->ids_a, found, s->distances_a);
+            for (uint32_t i = 0; i < found; i++) {
                 if (s->distances_a[i] < nearest->distance) {
                     *nearest = (candidate){s->distances_a[i], s->ids_a[i]};
                     moved = true;

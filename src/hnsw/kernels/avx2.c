@@ -1,25 +1,80 @@
 /*
- * avx2.c - the kernels for x86-64 with AVX2 and FMA (Haswell, 2013, and nearly everything after).
+ * avx2.c - the kernels for x86-64 with AVX2 and F16C (Haswell, 2013, and nearly everything after).
  *
- * Vectors go four per turn (batch.h), their four sums are reduced together. Tails of a vector are masked loads: a
- * masked-out lane is not read, and holds +0.0.
+ * Vectors go four per turn (batch.h), their four sums are reduced together. Sixteen lanes of the contract are two registers.
+ * Tails of a vector are masked loads: a masked-out lane is not read, and holds +0.0; sums start at +0.0 and so are never
+ * -0.0 (rounding to nearest, -0.0 comes only of -0.0 + -0.0), so the zeros that a tail adds change no bit.
  *
- * The byte instruction of AVX2 (vpmaddubsw) saturates at 16 bits, which 255 * 127 * 2 exceeds; so codes and query are
- * widened to 16 bits, even and odd bytes apart (a mask and a shift, no shuffle), and multiplied by vpmaddwd: the same
- * integers as everywhere.
+ * Codes: vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits. Of nibbles such a pair is at most
+ * 2 * 15 * 127 = 3810, and eight of them (two lines, both halves of each byte) at most 30480, which still fits; then vpmaddwd
+ * widens to 32 bits, and multiplies by 16 on the way where that is wanted. Whole codes would not fit: 2 * 255 * 127.
  *
- * Relies on the caller for prefetching, and on select.c for never calling this on a machine without these instructions:
- * every function carries its target, so the rest of the program stays plain x86-64.
+ * Relies on select.c for never calling this on a machine without these instructions: every function carries its target, so
+ * the rest of the program stays plain x86-64.
  */
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
-#include "hnsw/kernels/batch.h"
 #include "hnsw/kernels/kernels.h"
+#include "hnsw/kernels/restore.h"
 
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET __attribute__((target("avx2,f16c")))
 #define INLINE TARGET static inline __attribute__((always_inline))
+
+/* ---- codes ---- */
+
+INLINE __m256i load(const void *p) {
+    return _mm256_load_si256((const __m256i *)p);
+}
+
+/* Sums of a line of nibbles, in 16 bits: four pairs to a lane, 15240 at most. */
+INLINE __m256i line(const int8_t *code, const uint8_t *nibbles) {
+    const __m256i lower = _mm256_set1_epi8(0x0f);
+    __m256i part[2];
+    for (size_t i = 0; i < 2; i++) {
+        const __m256i x = load(nibbles + 32 * i);
+        const __m256i x0 = _mm256_and_si256(x, lower);
+        const __m256i x1 = _mm256_and_si256(_mm256_srli_epi16(x, 4), lower);
+        part[i] = _mm256_add_epi16(_mm256_maddubs_epi16(x0, load(code + 32 * i)),
+                                   _mm256_maddubs_epi16(x1, load(code + 64 + 32 * i)));
+    }
+    return _mm256_add_epi16(part[0], part[1]);
+}
+
+INLINE __m256i dot_high(const int8_t *code, const uint8_t *high, size_t lines) {
+    const __m256i once = _mm256_set1_epi16(1);
+    __m256i sum = _mm256_setzero_si256();
+    size_t b = 0;
+    for (; b + 2 <= lines; b += 2) {
+        const __m256i two = _mm256_add_epi16(line(code + b * KERNEL_LINE_CODES, high + b * KERNEL_LINE),
+                                             line(code + (b + 1) * KERNEL_LINE_CODES, high + (b + 1) * KERNEL_LINE));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(two, once));
+    }
+    if (b < lines) {
+        const __m256i one = line(code + b * KERNEL_LINE_CODES, high + b * KERNEL_LINE);
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(one, once));
+    }
+    return sum;
+}
+
+INLINE __m256i dot_both(const int8_t *code, const uint8_t *high, const uint8_t *low, size_t lines) {
+    const __m256i once = _mm256_set1_epi16(1);
+    const __m256i times16 = _mm256_set1_epi16(16);
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t b = 0; b < lines; b++) {
+        const __m256i h = line(code + b * KERNEL_LINE_CODES, high + b * KERNEL_LINE);
+        const __m256i l = line(code + b * KERNEL_LINE_CODES, low + b * KERNEL_LINE);
+        sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_madd_epi16(h, times16), _mm256_madd_epi16(l, once)));
+    }
+    return sum;
+}
+
+#include "hnsw/kernels/avx2_body.h"
+
+/* ---- floats ---- */
 
 /* All bits set in the lowest `left` of 8 lanes; in all of them when left is 8 or more. */
 INLINE __m256i lanes(size_t left) {
@@ -27,118 +82,146 @@ INLINE __m256i lanes(size_t left) {
     return _mm256_loadu_si256((const __m256i *)(const void *)(ones_then_zeros + (left < 8 ? 8 - left : 0)));
 }
 
-/* The first min(left, 4) of the four results. */
-INLINE void put(void *out, __m128i four, size_t left) {
-    if (left >= BATCH) {
-        _mm_storeu_si128((__m128i *)out, four);
-    } else {
-        int32_t all[BATCH];
-        _mm_storeu_si128((__m128i *)(void *)all, four);
-        memcpy(out, all, left * sizeof all[0]);
+enum encoding { F32, F16, BF16 };
+
+INLINE size_t size_of(enum encoding e) {
+    return e == F32 ? 4 : 2;
+}
+
+INLINE __m256 widen(enum encoding e, __m128i halves) {
+    return e == F16 ? _mm256_cvtph_ps(halves)
+                    : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+
+/* Values i..i+7. */
+INLINE __m256 load_eight(enum encoding e, const uint8_t *x, size_t i) {
+    return e == F32 ? _mm256_loadu_ps((const float *)(const void *)(x + i * 4))
+                    : widen(e, _mm_loadu_si128((const __m128i *)(const void *)(x + i * 2)));
+}
+
+/* As many of them as are `left`, 1..7, and +0 for the rest. There is no masked load of 16-bit lanes. */
+INLINE __m256 load_some(enum encoding e, const uint8_t *x, size_t i, size_t left) {
+    if (e == F32) {
+        return _mm256_maskload_ps((const float *)(const void *)(x + i * 4), lanes(left));
     }
+    uint16_t some[8] = {0};
+    memcpy(some, x + i * 2, left * 2);
+    return widen(e, _mm_loadu_si128((const __m128i *)(const void *)some));
 }
 
-INLINE __m256i load32(const void *p) {
-    return _mm256_load_si256((const __m256i *)p);
+/* sum + q * x, or sum + (q - x)^2, or sum + (q - x * factor)^2; multiply and add apart, as the contract asks. */
+INLINE __m256 term(__m256 q, __m256 x, __m256 factor, enum encoding e, bool squared) {
+    if (!squared) {
+        return _mm256_mul_ps(q, x);
+    }
+    const __m256 d = _mm256_sub_ps(q, e == F16 ? _mm256_mul_ps(x, factor) : x);
+    return _mm256_mul_ps(d, d);
 }
 
-/* {sum of a, sum of b, sum of c, sum of d}: interleaving keeps the four apart while each add halves the lanes of all. */
-INLINE __m128i sum_four_i32(__m256i a, __m256i b, __m256i c, __m256i d) {
-    __m256i ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-    __m256i cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
-    __m256i all = _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-    return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+/* The tree of the contract for four at once: 16 lanes to four by halves, then across. */
+INLINE __m128 halve(const __m256 sum[2]) {
+    const __m256 eight = _mm256_add_ps(sum[0], sum[1]);
+    return _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
 }
 
-INLINE __m128 sum_four_f32(__m256 a, __m256 b, __m256 c, __m256 d) {
-    __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-    __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-    __m256 all = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(ab), _mm256_castps_pd(cd))),
-                               _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(ab), _mm256_castps_pd(cd))));
-    return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+INLINE __m128 reduce_four(__m256 sum[BATCH][2]) {
+    const __m128 a = halve(sum[0]);
+    const __m128 b = halve(sum[1]);
+    const __m128 c = halve(sum[2]);
+    const __m128 d = halve(sum[3]);
+    /* {a0 + a2, a1 + a3, b0 + b2, b1 + b3}, the same of c and d; then the even ones to the odd ones. */
+    const __m128 ab = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+    const __m128 cd = _mm_add_ps(_mm_movelh_ps(c, d), _mm_movehl_ps(d, c));
+    return _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xdd));
 }
 
-TARGET static void dot_codes(const int8_t *query, const uint8_t *codes, size_t stride, const uint32_t *slots,
-                             size_t count, size_t size, int32_t *out) {
-    const __m256i low_byte = _mm256_set1_epi16(0xff);
-    for (size_t j = 0; j < count; j += BATCH) {
-        const size_t left = count - j;
+INLINE void score_floats(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,
+                         const uint32_t *ahead, uint32_t ahead_count, float *out, enum encoding e, bool squared) {
+    const size_t dimension = p->dimension;
+    const bool scaled = !squared || e == F16;
+    const __m128 base = _mm_set1_ps(q->base);
+    const __m128 scale = _mm_set1_ps(q->scale);
+    batch_ahead next = batch_ahead_of(ahead, ahead_count, count);
+    for (uint32_t j = 0; j < count; j += BATCH) {
+        uint32_t s[BATCH];
+        batch_pick(s, slots + j, count - j);
+        batch_prefetch_floats(&next, p, dimension * size_of(e), scaled);
         const uint8_t *x[BATCH];
-        BATCH_PICK(x, codes, stride, slots + j, left);
-        __m256i sum[BATCH];
+        __m256 sum[BATCH][2];
+        __m256 factor[BATCH];
         for (int k = 0; k < BATCH; k++) {
-            sum[k] = _mm256_setzero_si256();
-        }
-        for (size_t i = 0; i < size; i += 32) {
-            const __m256i q = load32(query + i);
-            const __m256i q_even = _mm256_srai_epi16(_mm256_slli_epi16(q, 8), 8);
-            const __m256i q_odd = _mm256_srai_epi16(q, 8);
-            for (int k = 0; k < BATCH; k++) {
-                const __m256i c = load32(x[k] + i);
-                const __m256i even = _mm256_madd_epi16(_mm256_and_si256(c, low_byte), q_even);
-                const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(c, 8), q_odd);
-                sum[k] = _mm256_add_epi32(sum[k], _mm256_add_epi32(even, odd));
-            }
-        }
-        put(out + j, sum_four_i32(sum[0], sum[1], sum[2], sum[3]), left);
-    }
-}
-
-/* sum + q * x, or sum + (q - x)^2. */
-INLINE __m256 step_f32(__m256 sum, __m256 q, __m256 x, int squared) {
-    if (squared) {
-        const __m256 d = _mm256_sub_ps(q, x);
-        return _mm256_fmadd_ps(d, d, sum);
-    }
-    return _mm256_fmadd_ps(q, x, sum);
-}
-
-/* Two sums per vector, as one fused multiply-add takes four cycles and two start in each. */
-INLINE void score_f32(const float *query, const float *vectors, size_t stride, const uint32_t *slots, size_t count,
-                      size_t dimension, float *out, int squared) {
-    for (size_t j = 0; j < count; j += BATCH) {
-        const size_t left = count - j;
-        const float *x[BATCH];
-        BATCH_PICK(x, vectors, stride, slots + j, left);
-        __m256 even[BATCH];
-        __m256 odd[BATCH];
-        for (int k = 0; k < BATCH; k++) {
-            even[k] = odd[k] = _mm256_setzero_ps();
+            x[k] = p->high + s[k] * p->stride;
+            sum[k][0] = sum[k][1] = _mm256_setzero_ps();
+            factor[k] = squared && e == F16 ? _mm256_set1_ps(p->factor[s[k]]) : _mm256_setzero_ps();
         }
         size_t i = 0;
         for (; i + 16 <= dimension; i += 16) {
-            const __m256 q0 = _mm256_loadu_ps(query + i);
-            const __m256 q1 = _mm256_loadu_ps(query + i + 8);
+            const __m256 v0 = _mm256_loadu_ps(q->vector + i);
+            const __m256 v1 = _mm256_loadu_ps(q->vector + i + 8);
             for (int k = 0; k < BATCH; k++) {
-                even[k] = step_f32(even[k], q0, _mm256_loadu_ps(x[k] + i), squared);
-                odd[k] = step_f32(odd[k], q1, _mm256_loadu_ps(x[k] + i + 8), squared);
+                sum[k][0] = _mm256_add_ps(sum[k][0], term(v0, load_eight(e, x[k], i), factor[k], e, squared));
+                sum[k][1] = _mm256_add_ps(sum[k][1], term(v1, load_eight(e, x[k], i + 8), factor[k], e, squared));
             }
         }
-        for (; i < dimension; i += 8) {
-            const __m256i m = lanes(dimension - i);
-            const __m256 q = _mm256_maskload_ps(query + i, m);
+        if (i + 8 <= dimension) {
+            const __m256 v = _mm256_loadu_ps(q->vector + i);
             for (int k = 0; k < BATCH; k++) {
-                even[k] = step_f32(even[k], q, _mm256_maskload_ps(x[k] + i, m), squared);
+                sum[k][0] = _mm256_add_ps(sum[k][0], term(v, load_eight(e, x[k], i), factor[k], e, squared));
+            }
+            i += 8;
+        }
+        if (i < dimension) {
+            const size_t left = dimension - i;
+            const __m256 m = _mm256_castsi256_ps(lanes(left));
+            const __m256 v = _mm256_maskload_ps(q->vector + i, lanes(left));
+            const size_t half = i / 8 % 2;
+            for (int k = 0; k < BATCH; k++) {
+                /* Masked, since nothing times an infinite factor is no number. */
+                const __m256 t = _mm256_and_ps(term(v, load_some(e, x[k], i, left), factor[k], e, squared), m);
+                if (half) {
+                    sum[k][1] = _mm256_add_ps(sum[k][1], t);
+                } else {
+                    sum[k][0] = _mm256_add_ps(sum[k][0], t);
+                }
             }
         }
-        for (int k = 0; k < BATCH; k++) {
-            even[k] = _mm256_add_ps(even[k], odd[k]);
-        }
-        put(out + j, _mm_castps_si128(sum_four_f32(even[0], even[1], even[2], even[3])), left);
+        const __m128 four = reduce_four(sum);
+        put(out + j, squared ? four : _mm_sub_ps(base, _mm_mul_ps(four, _mm_mul_ps(scale, four_of(p->factor, s)))));
     }
+    batch_prefetch_floats(&next, p, dimension * size_of(e), scaled);
 }
 
-TARGET static void dot_f32(const float *query, const float *vectors, size_t stride, const uint32_t *slots, size_t count,
-                           size_t dimension, float *out) {
-    score_f32(query, vectors, stride, slots, count, dimension, out, 0);
+TARGET void kernels_avx2_dot_f32(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,
+                                 const uint32_t *ahead, uint32_t ahead_count, float *out) {
+    score_floats(q, p, slots, count, ahead, ahead_count, out, F32, false);
 }
 
-TARGET static void l2_f32(const float *query, const float *vectors, size_t stride, const uint32_t *slots, size_t count,
-                          size_t dimension, float *out) {
-    score_f32(query, vectors, stride, slots, count, dimension, out, 1);
+TARGET void kernels_avx2_dot_f16(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,
+                                 const uint32_t *ahead, uint32_t ahead_count, float *out) {
+    score_floats(q, p, slots, count, ahead, ahead_count, out, F16, false);
 }
 
-INLINE __m256d add_exact(__m256d sum, __m128 a, __m128 b, int squared) {
+TARGET void kernels_avx2_dot_bf16(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,
+                                  const uint32_t *ahead, uint32_t ahead_count, float *out) {
+    score_floats(q, p, slots, count, ahead, ahead_count, out, BF16, false);
+}
+
+TARGET void kernels_avx2_l2_f32(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,
+                                const uint32_t *ahead, uint32_t ahead_count, float *out) {
+    score_floats(q, p, slots, count, ahead, ahead_count, out, F32, true);
+}
+
+TARGET void kernels_avx2_l2_f16(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,
+                                const uint32_t *ahead, uint32_t ahead_count, float *out) {
+    score_floats(q, p, slots, count, ahead, ahead_count, out, F16, true);
+}
+
+TARGET void kernels_avx2_l2_bf16(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,
+                                 const uint32_t *ahead, uint32_t ahead_count, float *out) {
+    score_floats(q, p, slots, count, ahead, ahead_count, out, BF16, true);
+}
+
+INLINE __m256d add_exact(__m256d sum, __m128 a, __m128 b, bool squared) {
     const __m256d x = _mm256_cvtps_pd(a);
     const __m256d y = _mm256_cvtps_pd(b);
     if (squared) {
@@ -148,9 +231,7 @@ INLINE __m256d add_exact(__m256d sum, __m128 a, __m128 b, int squared) {
     return _mm256_add_pd(sum, _mm256_mul_pd(x, y));
 }
 
-/* Lane sums start at +0.0 and so are never -0.0 (rounding to nearest, -0.0 comes only of -0.0 + -0.0): the zeros a masked
- * tail adds change no bit. Multiply and add stay apart, as the contract asks. */
-INLINE double exact(const float *a, const float *b, size_t dimension, int squared) {
+INLINE double exact(const float *a, const float *b, size_t dimension, bool squared) {
     __m256d lane[4]; /* lane[n] is lanes 4n .. 4n+3 */
     for (int n = 0; n < 4; n++) {
         lane[n] = _mm256_setzero_pd();
@@ -173,16 +254,18 @@ INLINE double exact(const float *a, const float *b, size_t dimension, int square
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 
-TARGET static double exact_dot(const float *a, const float *b, size_t dimension) {
-    return exact(a, b, dimension, 0);
+TARGET double kernels_avx2_exact_dot(const float *a, const float *b, size_t dimension) {
+    return exact(a, b, dimension, false);
 }
 
-TARGET static double exact_l2(const float *a, const float *b, size_t dimension) {
-    return exact(a, b, dimension, 1);
+TARGET double kernels_avx2_exact_l2(const float *a, const float *b, size_t dimension) {
+    return exact(a, b, dimension, true);
 }
 
-/* vmaxps gives its second operand when one is NaN: a NaN among the values is passed over, as in `v > most ? v : most`. */
-TARGET static float max_abs(const float *a, size_t dimension) {
+/* ---- to codes and back ---- */
+
+/* A NaN among the values is passed over, see put. */
+TARGET float kernels_avx2_max_abs(const float *a, size_t dimension) {
     const __m256 magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
     __m256 most = _mm256_setzero_ps();
     size_t i = 0;
@@ -197,46 +280,126 @@ TARGET static float max_abs(const float *a, size_t dimension) {
     return _mm_cvtss_f32(_mm_max_ss(four, _mm_shuffle_ps(four, four, 1)));
 }
 
-/* The low bytes of (c + 128), eight of them in the low half. */
+/* Eight codes, in the low half. */
 INLINE __m128i codes_of(__m256i c) {
-    const __m256i wide = _mm256_and_si256(_mm256_add_epi32(c, _mm256_set1_epi32(128)), _mm256_set1_epi32(0xff));
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
-    return _mm_packus_epi16(words, words);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(c), _mm256_extracti128_si256(c, 1));
+    return _mm_packs_epi16(words, words);
 }
 
-TARGET static int32_t encode(const float *a, size_t dimension, float inverse_scale, uint8_t *codes, size_t size) {
+TARGET int32_t kernels_avx2_quantize(const float *a, size_t dimension, float inverse_scale, int8_t *code, size_t size) {
     const __m256 scale = _mm256_set1_ps(inverse_scale);
     __m256i sum = _mm256_setzero_si256();
     size_t i = 0;
     for (; i + 8 <= dimension; i += 8) {
         const __m256i c = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(a + i), scale));
         sum = _mm256_add_epi32(sum, c);
-        _mm_storel_epi64((__m128i *)(void *)(codes + i), codes_of(c));
+        _mm_storel_epi64((__m128i *)(void *)(code + i), codes_of(c));
     }
     if (i < dimension) {
         const __m256i m = lanes(dimension - i);
         const __m256i c = _mm256_and_si256(m, _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_maskload_ps(a + i, m), scale)));
-        uint8_t last[8];
+        int8_t last[8];
         sum = _mm256_add_epi32(sum, c);
         _mm_storel_epi64((__m128i *)(void *)last, codes_of(c));
-        memcpy(codes + i, last, dimension - i);
+        memcpy(code + i, last, dimension - i);
     }
     if (size > dimension) {
-        memset(codes + dimension, 128, size - dimension);
+        memset(code + dimension, 0, size - dimension);
     }
     __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
     four = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
     return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 1)));
 }
 
+INLINE void store(void *p, __m256i x) {
+    _mm256_store_si256((__m256i *)p, x);
+}
+
+/* The lower nibbles of `a`, and those of `b` above them. */
+INLINE __m256i nibbles(__m256i a, __m256i b) {
+    const __m256i lower = _mm256_set1_epi8(0x0f);
+    return _mm256_or_si256(_mm256_and_si256(a, lower), _mm256_slli_epi16(_mm256_and_si256(b, lower), 4));
+}
+
+/* The upper nibbles of `a`, and those of `b` above them. */
+INLINE __m256i upper_nibbles(__m256i a, __m256i b) {
+    const __m256i upper = _mm256_set1_epi8((char)0xf0);
+    return _mm256_or_si256(_mm256_srli_epi16(_mm256_and_si256(a, upper), 4), _mm256_and_si256(b, upper));
+}
+
+/* code + 128 is the code with its top bit flipped. */
+TARGET void kernels_avx2_pack(const int8_t *code, size_t size, uint8_t *high, uint8_t *low) {
+    const __m256i top = _mm256_set1_epi8((char)0x80);
+    for (size_t i = 0; i < size / 2; i += 32) {
+        const int8_t *c = code + i / KERNEL_LINE * KERNEL_LINE_CODES + i % KERNEL_LINE;
+        const __m256i u0 = _mm256_xor_si256(load(c), top);
+        const __m256i u1 = _mm256_xor_si256(load(c + KERNEL_LINE), top);
+        store(high + i, upper_nibbles(u0, u1));
+        store(low + i, nibbles(u0, u1));
+    }
+}
+
+/* The halves of two codes are put together just as they were taken apart. */
+TARGET void kernels_avx2_unpack(const uint8_t *high, const uint8_t *low, size_t size, int8_t *code) {
+    const __m256i top = _mm256_set1_epi8((char)0x80);
+    for (size_t i = 0; i < size / 2; i += 32) {
+        int8_t *c = code + i / KERNEL_LINE * KERNEL_LINE_CODES + i % KERNEL_LINE;
+        const __m256i h = load(high + i);
+        const __m256i l = low ? load(low + i) : _mm256_set1_epi8((char)0x88);
+        store(c, _mm256_xor_si256(nibbles(l, h), top));
+        store(c + KERNEL_LINE, _mm256_xor_si256(upper_nibbles(l, h), top));
+    }
+}
+
+/* Zero codes are few: eight values are restored as if there were none, then those lanes are overwritten one by one.
+ *
+ * What the contract says of the upper byte, r + d less the 24 bits, is that of r - rest24 + 0x7fffff: one more when the 24
+ * bits of r are ahead of the rest by more than half their range. The sign of the code, which its product with the scale has
+ * too, is above all that. */
+TARGET void kernels_avx2_restore(const int8_t *code, const uint16_t *rest16, const uint8_t *rest8, float scale,
+                                 const uint8_t *exceptions, bool sparse, size_t dimension, float *out) {
+    const __m256 scales = _mm256_set1_ps(scale);
+    const __m256i sign = _mm256_set1_epi32(INT32_MIN);
+    const __m256i exponent = _mm256_set1_epi32(0x7f000000);
+    const __m256i offset = _mm256_set1_epi32(0x7fffff - 0x100000);
+    size_t i = 0;
+    for (; i + 8 <= dimension; i += 8) {
+        const __m256i c = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(code + i)));
+        const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(rest16 + i)));
+        const __m256i high = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(rest8 + i)));
+        const __m256i rest = _mm256_or_si256(low, _mm256_slli_epi32(high, 16));
+        const __m256i near_by = _mm256_castps_si256(_mm256_mul_ps(_mm256_cvtepi32_ps(c), scales));
+        const __m256i upper = _mm256_add_epi32(_mm256_sub_epi32(near_by, rest), offset);
+        const __m256i bits =
+            _mm256_or_si256(_mm256_or_si256(_mm256_and_si256(c, sign), rest), _mm256_and_si256(upper, exponent));
+        _mm256_storeu_si256((__m256i *)(void *)(out + i), bits);
+        const __m256i none = _mm256_cmpeq_epi32(c, _mm256_setzero_si256());
+        for (unsigned zero = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(none)); zero != 0; zero &= zero - 1) {
+            const size_t at = i + (size_t)__builtin_ctz(zero);
+            out[at] = restore_one(0, rest16[at] | (uint32_t)rest8[at] << 16, scale, &exceptions, sparse);
+        }
+    }
+    for (; i < dimension; i++) {
+        out[i] = restore_one(code[i], rest16[i] | (uint32_t)rest8[i] << 16, scale, &exceptions, sparse);
+    }
+}
+
 const hnsw_kernels kernels_avx2 = {
     .name = "avx2",
-    .dot_codes = dot_codes,
-    .dot_f32 = dot_f32,
-    .l2_f32 = l2_f32,
-    .exact_dot = exact_dot,
-    .exact_l2 = exact_l2,
-    .max_abs = max_abs,
-    .encode = encode,
+    .score_high = score_high,
+    .score_both = score_both,
+    .dot_f32 = kernels_avx2_dot_f32,
+    .dot_f16 = kernels_avx2_dot_f16,
+    .dot_bf16 = kernels_avx2_dot_bf16,
+    .l2_f32 = kernels_avx2_l2_f32,
+    .l2_f16 = kernels_avx2_l2_f16,
+    .l2_bf16 = kernels_avx2_l2_bf16,
+    .exact_dot = kernels_avx2_exact_dot,
+    .exact_l2 = kernels_avx2_exact_l2,
+    .max_abs = kernels_avx2_max_abs,
+    .quantize = kernels_avx2_quantize,
+    .pack = kernels_avx2_pack,
+    .unpack = kernels_avx2_unpack,
+    .restore = kernels_avx2_restore,
 };
 #endif

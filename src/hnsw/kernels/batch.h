@@ -1,22 +1,93 @@
 /*
- * batch.h - how the kernels with vector instructions take their vectors: four per turn, the last repeated when fewer are
- * left. So every register of the query serves four vectors, a remainder needs no code of its own, the value of a vector
- * does not depend on its place in the batch, and nothing behind slots[count - 1] is read.
+ * batch.h - how the kernels with vector instructions go through their vectors: four per turn, the last repeated when fewer
+ * are left. So every register of the query serves four vectors, a remainder needs no code of its own, the value of a vector
+ * does not depend on its place in the batch, and nothing behind slots[count - 1] is read. Results are stored by whole turns,
+ * for which the contract leaves room (KERNEL_OUT_PAD).
+ *
+ * Prefetching goes by the same turns: each is given its share of the slots that come next, so that no more lines are asked
+ * for at once than a processor has buffers for (10 to 16 in those of today, and four records of 192 bytes are 12 lines).
  */
 #ifndef VECTORD_HNSW_KERNELS_BATCH_H
 #define VECTORD_HNSW_KERNELS_BATCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-#define BATCH 4 /* vectors per turn */
+#include "hnsw/kernels/kernels.h"
 
-/* x[0..BATCH) = the vectors of slots[0..left), left >= 1. A macro, as it serves pointers to bytes and to floats. */
-#define BATCH_PICK(x, vectors, stride, slots, left)                                                                    \
-    do {                                                                                                               \
-        (x)[0] = (vectors) + (size_t)(slots)[0] * (stride);                                                            \
-        (x)[1] = (left) > 1 ? (vectors) + (size_t)(slots)[1] * (stride) : (x)[0];                                      \
-        (x)[2] = (left) > 2 ? (vectors) + (size_t)(slots)[2] * (stride) : (x)[1];                                      \
-        (x)[3] = (left) > 3 ? (vectors) + (size_t)(slots)[3] * (stride) : (x)[2];                                      \
-    } while (0)
+#define BATCH         4 /* vectors per turn */
+#define BATCH_INLINE  static inline __attribute__((always_inline))
+#define BATCH_ALIGNED __attribute__((aligned(KERNEL_LINE)))
+
+/* s[0..BATCH) = the next slots, left >= 1. Minima rather than branches: how many are left is anyone's guess, and a wrong one
+ * costs as much as two vectors. */
+BATCH_INLINE void batch_pick(uint32_t s[BATCH], const uint32_t *slots, uint32_t left) {
+    const uint32_t last = left - 1;
+    for (uint32_t k = 0; k < BATCH; k++) {
+        s[k] = slots[last < k ? last : k];
+    }
+}
+
+/* What is to be prefetched, how far that has come, and how much of it goes with each turn. */
+typedef struct batch_ahead {
+    const uint32_t *slots;
+    uint32_t next;
+    uint32_t end; /* of this turn */
+    uint32_t count;
+    uint32_t per_turn;
+} batch_ahead;
+
+/* Commonly there are as many to come as there are now, so the division is seldom made. */
+BATCH_INLINE batch_ahead batch_ahead_of(const uint32_t *ahead, uint32_t ahead_count, uint32_t count) {
+    uint32_t per_turn = BATCH;
+    if (ahead_count > count) {
+        const uint32_t turns = count / BATCH + (count % BATCH != 0);
+        per_turn = turns ? ahead_count / turns + (ahead_count % turns != 0) : ahead_count;
+    }
+    return (batch_ahead){.slots = ahead, .count = ahead_count, .per_turn = per_turn};
+}
+
+/* Goes on to the share of this turn: slots[next..end). */
+BATCH_INLINE void batch_ahead_turn(batch_ahead *a) {
+    const uint32_t left = a->count - a->next;
+    a->end = a->next + (left < a->per_turn ? left : a->per_turn);
+}
+
+BATCH_INLINE void batch_prefetch_line(const void *p) {
+    __builtin_prefetch(p, 0, 3);
+}
+
+/* One turn's share of codes: `lines` of the high plane, of the low one too when `both`, and the numbers beside them. */
+BATCH_INLINE void batch_prefetch_codes(batch_ahead *a, const kernel_plane *p, size_t lines, bool both) {
+    for (batch_ahead_turn(a); a->next < a->end; a->next++) {
+        const size_t slot = a->slots[a->next];
+        for (size_t b = 0; b < lines; b++) {
+            batch_prefetch_line(p->high + slot * p->stride + b * KERNEL_LINE);
+        }
+        for (size_t b = 0; both && b < lines; b++) {
+            batch_prefetch_line(p->low + slot * p->stride + b * KERNEL_LINE);
+        }
+        batch_prefetch_line(p->factor + slot);
+        if (p->norm2) {
+            batch_prefetch_line(p->norm2 + slot);
+        }
+    }
+}
+
+/* One turn's share of floats, `bytes` of each; `factor`: whether the function reads it. */
+BATCH_INLINE void batch_prefetch_floats(batch_ahead *a, const kernel_plane *p, size_t bytes, bool factor) {
+    for (batch_ahead_turn(a); a->next < a->end; a->next++) {
+        const size_t slot = a->slots[a->next];
+        const uint8_t *x = p->high + slot * p->stride;
+        for (size_t b = 0; b < bytes; b += KERNEL_LINE) {
+            batch_prefetch_line(x + b);
+        }
+        batch_prefetch_line(x + bytes - 1); /* a record that starts within a line may end in one more */
+        if (factor) {
+            batch_prefetch_line(p->factor + slot);
+        }
+    }
+}
 
 #endif

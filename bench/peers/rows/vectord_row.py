@@ -1,0 +1,75 @@
+"""vectord's engine through its Python package."""
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import numpy as np
+from vectord import Index
+
+from .base import EF_CONSTRUCTION, M, Row, timed
+
+RECALLS: tuple[float, ...] = (0.80, 0.85, 0.88, 0.90, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.998)
+
+
+class Vectord(Row):
+    """Optimized and calibrated, asked for a recall."""
+
+    knob_name = "recall"
+    integer_knob = False
+    ladder = RECALLS
+    encoding = "auto"
+    optimized = True
+    settings = "encoding auto, M=16, ef_construction=200; optimized, calibrated; asked for a recall"
+
+    def build(self, base: np.ndarray, threads: int) -> dict[str, float]:
+        self.index = Index(self.dimension, m=M, ef_construction=EF_CONSTRUCTION, encoding=self.encoding)
+        self.recall: Optional[float] = None
+        self.ef: Optional[int] = None
+        seconds = {"add": timed(lambda: self.index.add(None, base, threads=threads))}
+        if self.optimized:
+            seconds["optimize"] = timed(lambda: self.index.optimize(threads=threads))
+        if self.knob_name == "recall":
+            seconds["calibrate"] = timed(lambda: self.index.calibrate(threads=threads))
+        return seconds
+
+    def set_knob(self, knob: float) -> None:
+        if self.knob_name == "recall":
+            self.recall = float(knob)
+        else:
+            self.ef = int(knob)
+
+    def one(self, query: np.ndarray) -> tuple[Any, np.ndarray]:
+        return self.index.search(query, self.k, ef=self.ef, recall=self.recall)
+
+    def ids_of(self, answer: tuple[Any, np.ndarray]) -> np.ndarray:
+        return np.asarray(answer[0]).reshape(-1)
+
+    def batch(self, queries: np.ndarray, threads: int) -> np.ndarray:
+        return np.asarray(self.index.search(queries, self.k, ef=self.ef, recall=self.recall, threads=threads)[0])
+
+
+class VectordSq8(Vectord):
+    encoding = "sq8"
+    settings = "encoding sq8, optimized, calibrated; asked for a recall"
+
+
+class VectordSq4(Vectord):
+    encoding = "sq4"
+    settings = "encoding sq4, optimized, calibrated; asked for a recall"
+
+
+class VectordF32(Vectord):
+    encoding = "f32"
+    settings = "encoding f32, optimized, calibrated; asked for a recall"
+
+
+class VectordEf(Vectord):
+    knob_name = "ef"
+    integer_knob = True
+    ladder = Row.ladder
+    settings = "encoding auto, optimized; a plain pool of ef"
+
+
+class VectordPlain(VectordEf):
+    optimized = False
+    settings = "encoding auto, as added: no second pass; a plain pool of ef"

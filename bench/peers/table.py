@@ -1,0 +1,120 @@
+"""The results as a page of markdown."""
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import curve
+import machine
+
+
+def number(value: Optional[float], digits: int = 0) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def one_query(index: dict[str, Any], target: float) -> Optional[float]:
+    """What counts as "one query": ours in single calls from Python; a peer's better one of that and all queries in one call on one thread,
+    so that nothing of Python counts against it."""
+    single = curve.rate_at(index["curve"], target, "one_qps")
+    if index["ours"]:
+        return single
+    many = curve.rate_at(index["curve"], target, "batch_qps")
+    return max((rate for rate in (single, many) if rate), default=None)
+
+
+def spread(index: dict[str, Any], target: float) -> Optional[float]:
+    """Half of what the rounds differ by, as a share of their middle."""
+    rates = [rate for rate in (curve.rate_at(points, target, "one_qps") for points in index["rounds"]) if rate]
+    return (max(rates) - min(rates)) / (max(rates) + min(rates)) if len(rates) > 1 else None
+
+
+def reached(index: dict[str, Any], target: float) -> str:
+    """Why a figure is missing, or is one of a better recall."""
+    recalls = [point["recall"] for point in index["curve"]]
+    if max(recalls) < target:
+        return f" (recall {max(recalls):.3f} at most)"
+    return f" (recall {recalls[0]:.3f} at least)" if recalls[0] > target + 0.001 else ""
+
+
+def build_seconds(index: dict[str, Any]) -> str:
+    seconds: dict[str, float] = index["seconds"]
+    if not index["ours"]:
+        return number(sum(seconds.values()), 1)
+    return " + ".join(number(value, 1) for value in seconds.values())
+
+
+def set_table(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "| index | one query /s at 0.95 | p50 us | p99 us | batch /s | one query /s at 0.99 | p50 us | p99 us | batch /s | build s | memory / raw | 2 threads / 1 | a call us | rounds |",
+        "|---|" + "---|" * 13,
+    ]
+    for index in sorted(found["indexes"].values(), key=lambda i: -(one_query(i, 0.95) or 0)):
+        cells = [("**" + index["title"] + "**") if index["ours"] else index["title"]]
+        for target in curve.TARGETS:
+            points = index["curve"]
+            cells += [
+                number(one_query(index, target)) + reached(index, target),
+                number(curve.value_at(points, target, "p50_us")),
+                number(curve.value_at(points, target, "p99_us")),
+                number(curve.rate_at(points, target, "batch_qps")),
+            ]
+        threads, variation = index["threads"], spread(index, 0.95)
+        scale = f"{threads['many'] / threads['one']:.2f}" if threads["many"] else "-"
+        cells += [
+            build_seconds(index), f"{index['bytes'] / index['raw_bytes']:.2f}", scale, number(index["overhead_us"], 1),
+            "-" if variation is None else f"± {variation:.0%}",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+NOTES = """
+One query: vectord in single calls from Python, all of Python's cost included; a peer's better one of single calls and one call with all
+queries on one thread. Batch: one call with all queries, on one thread. p50 and p99 are of single calls. Figures at 0.95 and 0.99 lie on
+the line, in time, between the two settings around. Build: on 2 threads; vectord: adding + second pass + calibration. Memory: what the
+process grew by, over the bytes of the float32 values. A call: on an index of one vector. Rounds: half of what they differ by at 0.95.
+"""
+
+
+def settings(found: dict[str, Any]) -> list[str]:
+    lines = ["| index | version | settings | knob | rows |", "|---|---|---|---|---|"]
+    for index in found["indexes"].values():
+        knobs = index["knobs"]
+        lines.append(
+            f"| {index['title']} | {index['version']} | {index['settings']} | {index['knob']} {knobs[0]:g} to {knobs[-1]:g} | {index['rows']:,} |"
+        )
+    return lines
+
+
+def growth_table(points: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| rows | queries/s at 0.95 | at 0.99 | distances a query at 0.95 | at 0.99 | build s | bytes an item | / raw |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for point in points:
+        seconds = " + ".join(number(value, 1) for value in point["seconds"].values())
+        cells = [f"{point['rows']:,} x {point['dimension']} {point['kind']}"]
+        cells += [number(point["qps"][str(target)]) for target in curve.TARGETS]
+        cells += [number(point["distances"][str(target)]) for target in curve.TARGETS]
+        cells += [seconds, number(point["bytes"] / point["rows"]), f"{point['bytes'] / point['raw_bytes']:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def page(results: dict[str, Any]) -> str:
+    facts = results["machine"]
+    lines = ["# vectord and its peers", "", machine.sentence(facts) + "."]
+    if "minutes" in results:
+        lines.append(f"Medians of {results['repeat']} rounds; {results['minutes']} minutes; the host took {facts['stolen']:.1%} of the time.")
+    if results["quick"]:
+        lines.append("**A quick run: few rows, one round. These figures only show that everything works.**")
+    for found in results["sets"].values():
+        lines += ["", f"## {found['rows']:,} x {found['dimension']}, {found['queries']:,} queries, k = 10 ({found['folder']})", ""]
+        lines += set_table(found)
+    if results["sets"]:
+        lines += [NOTES, "## Versions and settings", ""]
+        lines += settings(next(iter(results["sets"].values())))
+    if results.get("growth"):
+        lines += ["", "## vectord as it grows", ""] + growth_table(results["growth"])
+    if results["missing"]:
+        lines += ["", "## Missing", ""] + [f"- {gone['name']}: {gone['reason']}" for gone in results["missing"]]
+    return "\n".join(lines) + "\n"
