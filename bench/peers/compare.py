@@ -25,6 +25,7 @@ from session import Failed, Session
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 THREADS = 2
+WARM = 1000  # rows that every library can hold
 BUILD_SECONDS, ANSWER_SECONDS = 1800.0, 600.0  # after so long a worker is given up
 
 
@@ -92,6 +93,7 @@ class Run:
             ask = session.ask
             recall_at: Callable[[float], float] = lambda knob: ask(ANSWER_SECONDS, do="recall", knob=knob)["recall"]
             knobs = curve.sweep(built["ladder"], built["integer_knob"], recall_at)
+            built["overhead_us"] = self.overhead(entry, data)
         except Failed as reason:
             self.lost(f"{entry.name} on {data.name}", str(reason))
             if session:
@@ -102,6 +104,20 @@ class Run:
         say(f"  {entry.name}: {stages}; {built['bytes'] / built['raw_bytes']:.2f} x raw; a call {overhead}; {len(knobs)} settings")
         built.update(title=entry.title, ours=entry.ours, plotted=entry.plotted, knobs=knobs)
         return session, built
+
+    def overhead(self, entry: rows.Entry, data: sets.Set) -> Optional[float]:
+        """Microseconds of a call that has next to nothing to search, as far as the library can hold next to nothing."""
+        for size in (1, WARM):
+            session: Optional[Session] = None
+            try:
+                session = Session(entry, data.folder, self.options.cache / "logs" / f"{data.folder.name}-{entry.name}-{size}.log")
+                return float(session.ask(20, do="overhead", size=size)["us"])
+            except Failed:
+                continue
+            finally:
+                if session:
+                    session.close()
+        return None
 
     def measure(self, session: Session, knobs: list[float], seconds: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         points = [session.ask(ANSWER_SECONDS, do="measure", knob=knob, seconds=seconds) for knob in knobs]

@@ -31,11 +31,11 @@ def sweep(ladder: Sequence[float], integer: bool, recall_at: Callable[[float], f
     idle = 0
     for knob in ladder:
         recall = recall_at(knob)
-        idle = idle + 1 if points and recall - points[-1][1] < 0.0005 else 0
+        idle = idle + 1 if points and recall - points[-1][1] < 0.001 else 0
         points.append((knob, recall))
-        if recall > HIGHEST or idle == 3:
+        if recall > HIGHEST or idle == 2:
             break
-    while len(points) > 2 and points[2][1] < LOWEST:
+    while len(points) > 2 and points[2][1] < LOWEST and points[-1][1] >= LOWEST:
         points.pop(0)
     for target in TARGETS:
         for _ in range(3):

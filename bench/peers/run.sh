@@ -122,7 +122,7 @@ elif [ ! -x "$python" ]; then
   python=python3 # tables and plots need nothing but Python and numpy
 fi
 export PEERS_CODER=$cache/bin/coder
-export VECTORD_LIBRARY=${VECTORD_LIBRARY:-$root/build/release/lib/libvectord.so}
-export PYTHONPATH=$root/clients/python/src:$root/clients/python${PYTHONPATH:+:$PYTHONPATH}
+export VECTORD_LIBRARY=${VECTORD_LIBRARY:-$root/build/release/src/lib/libvectord.so}
+export PYTHONPATH=$root/clients/python/src${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONDONTWRITEBYTECODE=1
 exec "$python" "$here/compare.py" --cache "$cache" ${arguments[@]+"${arguments[@]}"}

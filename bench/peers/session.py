@@ -32,7 +32,7 @@ class Session:
         self.buffer = b""
         self.read(120)
 
-    def ask(self, seconds: float, **command: Any) -> dict[str, Any]:
+    def ask(self, within: float, **command: Any) -> dict[str, Any]:
         """One command and its answer, within so many seconds."""
         assert self.process.stdin
         try:
@@ -40,7 +40,7 @@ class Session:
             self.process.stdin.flush()
         except BrokenPipeError:
             raise Failed(self.last_words()) from None
-        return self.read(seconds)
+        return self.read(within)
 
     def read(self, seconds: float) -> dict[str, Any]:
         assert self.process.stdout

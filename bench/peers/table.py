@@ -71,7 +71,8 @@ NOTES = """
 One query: vectord in single calls from Python, all of Python's cost included; a peer's better one of single calls and one call with all
 queries on one thread. Batch: one call with all queries, on one thread. p50 and p99 are of single calls. Figures at 0.95 and 0.99 lie on
 the line, in time, between the two settings around. Build: on 2 threads; vectord: adding + second pass + calibration. Memory: what the
-process grew by, over the bytes of the float32 values. A call: on an index of one vector. Rounds: half of what they differ by at 0.95.
+process grew by, over the bytes of the float32 values. A call: on an index of one vector
+(of 1,000 for libraries that cannot hold one). Rounds: half of what they differ by at 0.95.
 """
 
 

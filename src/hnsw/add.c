@@ -179,12 +179,14 @@ vd_status vd_hnsw_add(vd_hnsw *h, const vd_hnsw_item *items, size_t count, const
             first = (size_t)(ENCODING_CHECK_ITEMS - before);
         }
         add_batch(h, items, first, executor);
-        if (vd_hnsw_count(h) >= ENCODING_CHECK_ITEMS &&
-            atomic_load_explicit(&h->encoding_checked_at, memory_order_relaxed) == 0) {
+        if (encoding_check_due(h)) {
             encoding_check(h, executor);
         }
         if (first < count) {
             add_batch(h, items + first, count - first, executor);
+            if (encoding_check_due(h)) {
+                encoding_check(h, executor);
+            }
         }
     }
     pthread_mutex_unlock(&h->writer);

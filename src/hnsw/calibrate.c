@@ -21,7 +21,8 @@
 
 #define BLOCK         256u
 #define GROUP_QUERIES 8u /* samples per task */
-#define HIGH_NEAR     (CALIBRATION_K + REFINE_EXTRA)
+#define HIGH_NEAR     (CALIBRATION_K + REFINE_LEAST) /* less than is refined: it gets harder as an index grows */
+#define CHECK_SAMPLE  64u /* for a look between calibrations */
 #define BOTH_NEAR     (CALIBRATION_K + RERANK_EXTRA)
 #define RANK_SHARE    0.995 /* of the true ten nearest that must stand among those that are measured again... */
 #define RANK_LEAVE    0.985 /* ...and below which a choice once made is given up */
@@ -251,10 +252,19 @@ void encoding_check(vd_hnsw *h, const vd_executor *executor) {
     if (!had_codes && convert_locked(h, VD_ENCODING_SQ8, executor, NULL) != VD_OK) {
         return;
     }
-    c.samples = take_samples(h, CALIBRATION_SAMPLE / 2, &c.count);
+    const uint32_t wanted = CHECK_SAMPLE;
+    c.samples = take_samples(h, wanted, &c.count);
     bool done = c.samples && measure_truth(&c, executor);
     take_choice(h, done ? choose(&c, had_high, had_codes) : had_codes ? CHOICE_BOTH : CHOICE_F32, executor);
-    mem_release(&h->allocator, c.samples, (CALIBRATION_SAMPLE / 2) * sizeof *c.samples);
+    mem_release(&h->allocator, c.samples, wanted * sizeof *c.samples);
+}
+
+bool encoding_check_due(const vd_hnsw *index) {
+    vd_hnsw *h = (vd_hnsw *)index;
+    uint64_t count = vd_hnsw_count(h), at = atomic_load_explicit(&h->encoding_checked_at, memory_order_relaxed);
+    /* Once found not to rank, codes are tried again when the index has grown fourfold: it takes converting all vectors. */
+    return h->options.encoding == VD_ENCODING_AUTO && count >= ENCODING_CHECK_ITEMS &&
+           (at == 0 || count >= (form_of(h)->codes ? 2 : 4) * at);
 }
 
 /* ---- the table ---- */
@@ -381,9 +391,7 @@ vd_status vd_hnsw_calibrate(vd_hnsw *h, const vd_executor *executor, vd_error *e
     uint64_t items = vd_hnsw_count(h);
     calibration c = {.h = h, .cap = POOL_ADAPTIVE};
     bool look = h->options.encoding == VD_ENCODING_AUTO && items >= ENCODING_CHECK_ITEMS;
-    /* Once found not to rank, codes are tried again when the index has grown fourfold: it takes converting all vectors. */
-    bool again = !form_of(h)->codes && items >= 4 * atomic_load_explicit(&h->encoding_checked_at, memory_order_relaxed);
-    if (look && again) {
+    if (encoding_check_due(h) && !form_of(h)->codes) {
         pthread_mutex_lock(&h->writer);
         encoding_check(h, executor);
         pthread_mutex_unlock(&h->writer);

@@ -43,9 +43,10 @@
 #define SCAN_ITEMS 512
 /* From this size on the encoding is chosen by measurement. */
 #define ENCODING_CHECK_ITEMS 1024
-/* Candidates measured again with all bits after a walk on half of them, beyond k. Measured: 100.0 % of the true ten nearest stand
- * among the first 30 by four bits on 384-d sentence embeddings. */
-#define REFINE_EXTRA 20
+/* Candidates measured again with all bits after a walk on half of them, beyond k: at least so many, and then all that the error of
+ * four bits leaves in doubt. Measured on 384-d sentence embeddings: 99.9 % of the true ten nearest stand among the first 20. */
+#define REFINE_LEAST 10
+#define REFINE_CHUNK 8
 /* Candidates measured exactly beyond k, at most: those that the error of the codes leaves in doubt (search.c). */
 #define RERANK_EXTRA       8
 #define CALIBRATION_K      10
@@ -255,6 +256,7 @@ struct vd_hnsw {
 
     /* free things; the writer's */
     uint32_t free_slots;                 /* list through parent[] */
+    uint32_t free_returned;              /* the same of slots whose pages have been given back: taken last */
     uint32_t free_uppers[VD_LEVELS_MAX]; /* by number of blocks, list through the blocks' first word */
 
     id_store id_store;
@@ -523,9 +525,13 @@ void walk_begin(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, u
 void walk_seed(const vd_hnsw *h, scratch *s, const uint32_t *slots, uint32_t count);
 void walk_turn(const vd_hnsw *h, scratch *s);
 void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef);
-/* Most that the distance by all bits can differ from the true one: `typical` four standard deviations of the difference of two
- * such errors, else a bound that holds always. In the unit of walking distances. */
-float lane_error(const vd_hnsw *h, const scratch *s, uint32_t slot, bool typical);
+/* By how much walking distances can be off, in their unit. */
+typedef enum error_of {
+    ERROR_HIGH,   /* half the bits against all: 2.5 standard deviations */
+    ERROR_BOTH,   /* all bits, two distances against one another: 4 standard deviations */
+    ERROR_BOUND   /* all bits against the true distance: always less */
+} error_of;
+float lane_error(const vd_hnsw *h, const scratch *s, uint32_t slot, error_of what);
 /* Whether `slot` is met for the first time since scratch_begin; marks it. */
 bool first_met(scratch *s, uint32_t slot);
 
@@ -599,8 +605,8 @@ vd_status run_step(search_run *r);
 /* Copies the answer out and gives the scratch back. */
 size_t run_end(search_run *r, vd_hit *hits, vd_search_info *info);
 vd_status search_check(const vd_hnsw *h, const vd_hnsw_search_options *options, vd_error *err);
-/* Takes in an item whose exact distance is known. */
-void run_put(search_run *r, double distance, uint32_t slot);
+/* Takes in an item whose exact distance is known; false when it is there already. */
+bool run_put(search_run *r, double distance, uint32_t slot);
 /* Measures every item that may be an answer. */
 void run_scan(search_run *r);
 /* vd_hnsw_search with one node left out of the answer and of every path (calibration), and with a bound of its own: gamma < 0 means
@@ -631,6 +637,7 @@ static inline uint32_t executor_width(const vd_executor *executor) {
 }
 
 /* ---- calibrate.c ---- */
+bool encoding_check_due(const vd_hnsw *h);
 /* Chooses the encoding by measurement (AUTO only). Writer held. */
 void encoding_check(vd_hnsw *h, const vd_executor *executor);
 void calibration_figures(const vd_hnsw *h, vd_hnsw_stats *stats);

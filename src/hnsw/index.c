@@ -74,6 +74,7 @@ vd_status vd_hnsw_new(const vd_hnsw_options *options, vd_hnsw **out, vd_error *e
     h->link_stride = ((size_t)h->m0 + 1 + 15) / 16 * 16;
     h->upper_stride = (size_t)h->m + 1;
     h->free_slots = SLOT_NONE;
+    h->free_returned = SLOT_NONE;
     for (size_t i = 0; i < VD_LEVELS_MAX; i++) {
         h->free_uppers[i] = BLOCK_NONE;
     }

@@ -231,8 +231,9 @@ static size_t join(link_batch *b) {
     for (uint32_t i = 0; i < b->count; i++) {
         uint32_t slot = b->nodes[i], level = level_of(h, slot);
         memmove(h->work.back + count, h->work.back + b->first_back[i], b->back_count[i] * sizeof *h->work.back);
-        if (h->root == SLOT_NONE) {
+        if (h->root == SLOT_NONE) { /* the first, or the first since all others died */
             h->root = slot;
+            atomic_store_explicit(&h->entry, entry_make(slot, level), memory_order_release);
         } else {
             uint32_t parent = tree_adopt(h, h->writer_scratch, slot);
             bool noted = false;

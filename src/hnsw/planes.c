@@ -267,4 +267,14 @@ void planes_return(vd_hnsw *h) {
             h->returned_slots += RETURN_SLOTS;
         }
     }
+    /* In order again: what is used next stands together, and not where pages have just been given back. */
+    h->free_slots = SLOT_NONE;
+    h->free_returned = SLOT_NONE;
+    for (uint32_t slot = slots; slot-- > 0;) {
+        if (slot_state(h, slot) == STATE_FREE) {
+            uint32_t *list = h->returned[slot / RETURN_SLOTS] ? &h->free_returned : &h->free_slots;
+            atomic_store_explicit(&h->parent[slot], *list, memory_order_relaxed);
+            *list = slot;
+        }
+    }
 }

@@ -26,12 +26,12 @@ static bool before(const vd_hnsw *h, const result *a, const result *b) {
     return id_compare(slot_id(h, a->slot), slot_id(h, b->slot)) < 0;
 }
 
-void run_put(search_run *run, double distance, uint32_t slot) {
+bool run_put(search_run *run, double distance, uint32_t slot) {
     result r = {distance, slot};
     result *best = run->top.best;
     size_t count = run->top.count;
     if (count == run->top.capacity && !before(run->h, &r, &best[count - 1])) {
-        return;
+        return true;
     }
     size_t low = 0, high = count;
     while (low < high) {
@@ -43,14 +43,15 @@ void run_put(search_run *run, double distance, uint32_t slot) {
         }
     }
     if (low < count && best[low].slot == slot) {
-        return; /* met twice: by the walk and by its hash */
+        return false; /* met twice: by its hash, or behind a dead copy whose place it has taken */
     }
     run->top.count += count < run->top.capacity;
     memmove(best + low + 1, best + low, (run->top.count - 1 - low) * sizeof *best);
     best[low] = r;
+    return true;
 }
 
-/* Puts in a node of the graph and its exact copies; returns whether any of them may be an answer. */
+/* Puts in a node of the graph and its exact copies; returns whether any of them may be an answer and was not yet seen. */
 static bool emit(search_run *r, uint32_t slot) {
     const vd_hnsw *h = r->h;
     const vd_filter *filter = r->options->filter;
@@ -64,8 +65,7 @@ static bool emit(search_run *r, uint32_t slot) {
                 r->s->reranked++;
                 r->s->distances++;
             }
-            run_put(r, distance, at);
-            any = true;
+            any |= run_put(r, distance, at);
         }
         r->dead |= state == STATE_DEAD;
     }
@@ -104,7 +104,7 @@ void run_scan(search_run *r) {
         walk_distances(s, &s->refine, s->ids_a, count, distances);
         for (uint32_t i = 0; i < count; i++) {
             float bound = scan_bound(r);
-            if (distances[i] > bound && distances[i] - lane_error(h, s, s->ids_a[i], false) > bound) {
+            if (distances[i] > bound && distances[i] - lane_error(h, s, s->ids_a[i], ERROR_BOUND) > bound) {
                 continue;
             }
             run_put(r, exact_distance(h, s->form, r->query, s->query_norm2, s->ids_a[i], s->pair_vector), s->ids_a[i]);
@@ -138,7 +138,7 @@ static vd_status prepare(search_run *r, uint32_t window, uint64_t *entry) {
         *entry = atomic_load_explicit(&h->entry, memory_order_acquire);
         query_from_vector(h, r->s, r->query);
         bool known = *entry == ENTRY_NONE || (uint32_t)*entry < r->s->slot_limit;
-        if (known && r->s->pool_capacity >= window && (r->tries == 0 || scratch_fits(h, r->s, window))) {
+        if (known && scratch_fits(h, r->s, window)) {
             return VD_OK;
         }
         scratch *fresh = scratch_take(h, window);
@@ -195,54 +195,74 @@ static vd_status start_walk(search_run *r) {
     return VD_OK;
 }
 
+/* Measures pool entries from..to by all bits and sorts them in behind those that have been. */
+static void refine_some(scratch *s, uint32_t from, uint32_t to) {
+    candidate *c = s->candidates;
+    for (uint32_t at = from; at < to; at += BATCH_SLOTS_MAX) {
+        uint32_t n = to - at < BATCH_SLOTS_MAX ? to - at : BATCH_SLOTS_MAX;
+        for (uint32_t i = 0; i < n; i++) {
+            s->ids_a[i] = key_slot(s->pool.keys[at + i]);
+        }
+        walk_distances(s, &s->refine, s->ids_a, n, s->distances_a);
+        for (uint32_t i = 0; i < n; i++) {
+            c[at + i] = (candidate){s->distances_a[i], s->ids_a[i]};
+        }
+    }
+    s->refined += to - from;
+    candidates_sort(c, to);
+}
+
+/* The pool ranked by all bits into s->candidates, as far as it matters: where half of them were walked on, the first of it and
+ * whoever the error of those leaves in doubt. Returns how many. */
+static uint32_t refine(search_run *r) {
+    scratch *s = r->s;
+    candidate *c = s->candidates;
+    uint32_t size = s->pool.size;
+    if (!s->two_lanes) {
+        for (uint32_t i = 0; i < size; i++) {
+            c[i] = (candidate){key_distance(s->pool.keys[i]), key_slot(s->pool.keys[i])};
+        }
+        return size;
+    }
+    uint32_t rank = r->k + r->in_the_way;
+    uint32_t done = r->options->filter ? size : rank + REFINE_LEAST;
+    done = done < size ? done : size;
+    refine_some(s, 0, done);
+    float error = done > rank ? lane_error(r->h, s, c[rank - 1].slot, ERROR_HIGH) : 0.0f;
+    while (done < size && key_distance(s->pool.keys[done]) - error <= c[rank - 1].distance) {
+        uint32_t more = size - done < REFINE_CHUNK ? size - done : REFINE_CHUNK;
+        refine_some(s, done, done + more);
+        done += more;
+    }
+    return done;
+}
+
 /* Orders what the walk has found by exact distance. */
 static void harvest(search_run *r) {
     const vd_hnsw *h = r->h;
     scratch *s = r->s;
-    candidate *c = s->candidates;
-    uint32_t most = r->options->filter ? s->pool.size : r->k + REFINE_EXTRA + r->in_the_way;
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < s->pool.size && count < most; i++) {
-        uint32_t slot = key_slot(s->pool.keys[i]);
-        c[count++] = (candidate){key_distance(s->pool.keys[i]), slot};
-    }
-    if (s->two_lanes) {
-        float distances[BATCH_SLOTS_MAX + KERNEL_OUT_PAD];
-        for (uint32_t from = 0; from < count; from += BATCH_SLOTS_MAX) {
-            uint32_t n = count - from < BATCH_SLOTS_MAX ? count - from : BATCH_SLOTS_MAX;
-            for (uint32_t i = 0; i < n; i++) {
-                s->ids_a[i] = c[from + i].slot;
-            }
-            walk_distances(s, &s->refine, s->ids_a, n, distances);
-            for (uint32_t i = 0; i < n; i++) {
-                c[from + i].distance = distances[i];
-            }
-            s->refined += n;
-        }
-        candidates_sort(c, count);
-    }
-    uint32_t found = 0, extra = 0;
+    const candidate *c = s->candidates;
+    uint32_t found = 0, extra = 0, count = refine(r);
     float limit = INFINITY;
+    r->exact = false;
     for (uint32_t i = 0; i < count && i < 2; i++) {
         form_prefetch(s->form, c[i].slot);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (c[i].distance > limit || extra > RERANK_EXTRA) {
-            break;
-        }
+    for (uint32_t i = 0; i < count && c[i].distance <= limit && extra <= RERANK_EXTRA; i++) {
         if (i + 2 < count) {
             form_prefetch(s->form, c[i + 2].slot);
         }
-        if (!emit(r, c[i].slot)) {
-            continue;
+        bool answer = emit(r, c[i].slot);
+        found += answer;
+        extra += answer && found > r->k;
+        if (answer && found == r->k && !in_flux(h, r->seq)) { /* what can still be nearer, as far as codes can tell */
+            limit = c[i].distance + lane_error(h, s, c[i].slot, ERROR_BOTH);
         }
-        found++;
-        extra += found > r->k;
-        if (found == r->k) {
-            limit = c[i].distance + lane_error(h, s, c[i].slot, true);
+        if (i + 1 == count && found < r->k && count < s->pool.size) { /* so many of them were no answers */
+            refine_some(s, count, s->pool.size);
+            count = s->pool.size;
         }
     }
-    r->exact = false;
 }
 
 /* While a batch became visible, an id may have been met in its old and its new slot: keep the nearer. */
@@ -327,7 +347,7 @@ vd_status run_step(search_run *r) {
     scratch *s = r->s;
     r->walking = false;
     if ((r->flux || in_flux(h, r->seq) || atomic_load_explicit(&((vd_hnsw *)h)->dead_pending, memory_order_acquire)) &&
-        !s->truncated && s->pool.size > r->k) {
+        !s->truncated) {
         /* A batch that is being written just where the query looks, or the dead there, can take all the room or draw the bound in:
          * then the walk is done again with more of both. */
         uint32_t hidden = count_hidden(h, s);

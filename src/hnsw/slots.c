@@ -21,9 +21,10 @@
     } while (0)
 
 uint32_t slot_take(vd_hnsw *h) {
-    uint32_t slot = h->free_slots;
+    uint32_t *list = h->free_slots != SLOT_NONE ? &h->free_slots : &h->free_returned;
+    uint32_t slot = *list;
     if (slot != SLOT_NONE) {
-        h->free_slots = atomic_load_explicit(&h->parent[slot], memory_order_relaxed);
+        *list = atomic_load_explicit(&h->parent[slot], memory_order_relaxed);
         if (h->returned[slot / RETURN_SLOTS]) {
             h->returned[slot / RETURN_SLOTS] = 0;
             h->returned_slots -= RETURN_SLOTS;

@@ -149,7 +149,7 @@ void walk_distances(scratch *s, const walk_query *q, const uint32_t *slots, uint
     q->score(&q->query, &q->plane, slots, count, NULL, 0, out);
 }
 
-float lane_error(const vd_hnsw *h, const scratch *s, uint32_t slot, bool typical) {
+float lane_error(const vd_hnsw *h, const scratch *s, uint32_t slot, error_of what) {
     const form *f = s->form;
     bool euclidean = h->options.metric == VD_METRIC_EUCLIDEAN;
     double dimension = h->options.dimension;
@@ -161,14 +161,16 @@ float lane_error(const vd_hnsw *h, const scratch *s, uint32_t slot, bool typical
         memcpy(&factor, form_at(f, FORM_FACTOR, slot), sizeof factor);
         double step = euclidean ? (x_length > 0 ? factor / x_length : 0.0) : factor;
         double query_step = s->query_step;
-        /* Each component is off by up to half a step, evenly: variance step^2 / 12. */
-        relative = typical ? 4.0 * sqrt(2.0 * (step * step + query_step * query_step) / 12.0)
-                           : 0.5 * sqrt(dimension) * (step + query_step) * 1.02;
+        /* Each component is off by up to half a step, evenly: variance step^2 / 12. By half the bits the stored one is off by up to
+         * half of sixteen steps. */
+        relative = what == ERROR_HIGH   ? 2.5 * 16.0 * step / sqrt(12.0)
+                   : what == ERROR_BOTH ? 4.0 * sqrt(2.0 * (step * step + query_step * query_step) / 12.0)
+                                        : 0.5 * sqrt(dimension) * (step + query_step) * 1.02;
     } else {
         double unit = f->encoding == VD_ENCODING_BF16 ? 0x1p-8 : f->encoding == VD_ENCODING_F16 ? 0x1p-11 : 0x1p-23;
-        relative = typical ? 4.0 * unit : unit + dimension * 0x1p-23;
+        relative = what != ERROR_BOUND ? 4.0 * unit : unit + dimension * 0x1p-23;
     }
-    relative += 4.0 * 0x1p-23 * (typical ? 1.0 : 4.0);
+    relative += what != ERROR_BOUND ? 0x1p-21 : 0x1p-19;
     return (float)(euclidean ? 2.0 * length * x_length * relative + 0x1p-21 * (length * length + x_length * x_length)
                              : relative);
 }

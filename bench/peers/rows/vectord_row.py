@@ -1,10 +1,11 @@
 """vectord's engine through its Python package."""
 from __future__ import annotations
 
+import os
 from typing import Any, Optional
 
 import numpy as np
-from vectord import Index
+from vectord import Index, library_version
 
 from .base import EF_CONSTRUCTION, M, Row, timed
 
@@ -22,7 +23,9 @@ class Vectord(Row):
     settings = "encoding auto, M=16, ef_construction=200; optimized, calibrated; asked for a recall"
 
     def build(self, base: np.ndarray, threads: int) -> dict[str, float]:
-        self.index = Index(self.dimension, m=M, ef_construction=EF_CONSTRUCTION, encoding=self.encoding)
+        self.index = Index(
+            self.dimension, m=M, ef_construction=EF_CONSTRUCTION, encoding=self.encoding, auto_calibrate=False
+        )
         self.recall: Optional[float] = None
         self.ef: Optional[int] = None
         seconds = {"add": timed(lambda: self.index.add(None, base, threads=threads))}
@@ -46,6 +49,20 @@ class Vectord(Row):
 
     def batch(self, queries: np.ndarray, threads: int) -> np.ndarray:
         return np.asarray(self.index.search(queries, self.k, ef=self.ef, recall=self.recall, threads=threads)[0])
+
+    def version(self) -> str:
+        return str(library_version())
+
+    def facts(self) -> dict[str, Any]:
+        stats = self.index.stats
+        return {
+            "processor": os.environ.get("VECTORD_CPU", "as it is"),
+            "encoding": stats.encoding,
+            "memory_bytes": stats.memory_bytes,
+        }
+
+    def statistics(self) -> dict[str, float]:
+        return {"distances": self.index.stats.distances}
 
 
 class VectordSq8(Vectord):

@@ -9,8 +9,9 @@ import sys
 import unittest
 from pathlib import Path
 
-import vectord
 from support import ROOT, FolderTest
+
+import vectord
 
 PACKAGE = Path(vectord.__file__).resolve().parent
 CODE = "import vectord; vectord.Index(3).add(None, [[1, 2, 3]]); print(vectord.library_path())"

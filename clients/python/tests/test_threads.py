@@ -7,10 +7,12 @@ import signal
 import threading
 import time
 import unittest
+import warnings
 
 import numpy as np
-import vectord
 from support import DIMENSION, vectors
+
+import vectord
 
 
 def run_all(jobs: list) -> list[BaseException]:
@@ -123,7 +125,9 @@ class Threads(unittest.TestCase):
 
     def test_a_forked_child_searches_too(self) -> None:
         wanted = self.index.search(self.base, threads=2)[0]  # the pool has threads that the child has not
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # what it warns of is what is tested
+            child = os.fork()
         if child == 0:
             code = 1
             try:

@@ -15,6 +15,7 @@ typedef struct kernels_check {
     bool (*run)(const hnsw_kernels *set); /* false after a line on stderr that says what differed */
 } kernels_check;
 
+/* Every check is run with as many seeds as the environment variable VECTORD_TEST_ROUNDS says; 1 without it. */
 extern const kernels_check kernels_checks[];
 extern const size_t kernels_check_count;
 

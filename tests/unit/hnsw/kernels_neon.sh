@@ -17,6 +17,7 @@ kernels=$source_dir/src/hnsw/kernels
 tests=$source_dir/tests/unit/hnsw
 "$compiler" -O3 -std=gnu11 -Wall -Wextra -Wconversion -Wshadow -Werror -ffp-contract=off -D_GNU_SOURCE \
     -I"$source_dir/src" -I"$source_dir/include" -I"$tests" \
-    "$kernels/scalar.c" "$kernels/neon.c" "$kernels/select.c" "$tests/kernels_check.c" "$tests/kernels_check_main.c" \
-    -lm -o "$work/kernels_check"
-"$emulator" -L /usr/aarch64-linux-gnu "$work/kernels_check" neon scalar
+    "$kernels/scalar.c" "$kernels/neon.c" "$kernels/neondot.c" "$kernels/select.c" \
+    "$tests/kernels_check.c" "$tests/kernels_check_main.c" -lm -o "$work/kernels_check"
+# -cpu max: one that has dotprod.
+"$emulator" -cpu max -L /usr/aarch64-linux-gnu "$work/kernels_check" neon neondot scalar

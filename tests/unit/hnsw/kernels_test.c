@@ -17,9 +17,9 @@
 
 /* The sets of this architecture; kernels_neon.sh sees to the other one. */
 #if defined(__aarch64__)
-static const char *const names[] = {"scalar", "neon"};
+static const char *const names[] = {"scalar", "neon", "neondot"};
 #elif defined(__x86_64__)
-static const char *const names[] = {"scalar", "avx2", "avx512"};
+static const char *const names[] = {"scalar", "avx2", "avx2vnni", "avx512"};
 #else
 static const char *const names[] = {"scalar"};
 #endif
@@ -73,10 +73,12 @@ static void assert_chosen(const char *wish, const char *expected) {
 
 static void select_takes_the_best_or_the_wish(void **state) {
     (void)state;
-    const char *best = kernels_find("avx512") ? "avx512"
-                       : kernels_find("avx2") ? "avx2"
-                       : kernels_find("neon") ? "neon"
-                                              : "scalar";
+    const char *best = kernels_find("avx512")     ? "avx512"
+                       : kernels_find("avx2vnni") ? "avx2vnni"
+                       : kernels_find("avx2")     ? "avx2"
+                       : kernels_find("neondot")  ? "neondot"
+                       : kernels_find("neon")     ? "neon"
+                                                  : "scalar";
     assert_chosen(NULL, best);
     assert_chosen("", best);
     assert_chosen("pentium", best);

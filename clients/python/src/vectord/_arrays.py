@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Union
 
 import numpy as np
@@ -127,18 +127,15 @@ def id_list(ids: Ids) -> IdList:
     raise InvalidArgument(f"ids: {type(ids).__name__} is neither an int, a str nor a list of one of them")
 
 
-def split_texts(data: bytes, ends: Callable[[], list[int]], count: int) -> list[str | None]:
-    """The `count` ids of a block in which each has a NUL behind it; None where one is empty, which stands for no result.
+def split_texts(data: bytes, ends: NDArray[np.uint64]) -> list[str | None]:
+    """The ids of a block in which each has a NUL behind it; None where one is empty, which stands for no result.
 
-    Splitting is three times as fast as cutting at the ends, which are only asked for when an id has a NUL inside.
+    Splitting is three times as fast as cutting at the ends, and wrong only where an id has a NUL inside.
     """
-    ids: list[str | None]
-    if data.count(b"\0") == count:
-        ids = data.decode().split("\0")  # type: ignore[assignment]
+    ids: list[str | None] = data.decode().split("\0")  # type: ignore[assignment]
+    if len(ids) == len(ends) + 1:
         ids.pop()
     else:
-        places = ends()
+        places = ends.tolist()
         ids = [data[start : end - 1].decode() for start, end in zip([0, *places], places)]
-    if "" in ids:
-        ids = [value or None for value in ids]
-    return ids
+    return [value or None for value in ids] if "" in ids else ids

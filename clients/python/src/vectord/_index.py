@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 IdArray = Union[NDArray[np.int64], NDArray[np.object_]]
 Progress = Callable[[int, int], Optional[bool]]
 
+_NDARRAY = np.ndarray
 _UINT32_MAX = 2**32 - 1
 # Stacks of prepared searches, one for each combination of settings; whoever uses more of them starts anew.
 _STACKS_MAX = 64
+# A longer answer takes so long that preparing does not count, and its places take memory.
+_STACKED_K_MAX = 4096
 # Room for the ids of a prepared search, before the library has to make a block of its own.
 _BYTES_PER_ID = 40
 
@@ -162,7 +165,13 @@ class _Call:
         ends = self.ends
         size = ends.item(-1)
         data = self.bytes[:size] if self.block.value is None else _take_block(self.release, self.block, size)
-        return np.array(split_texts(data, ends.tolist, len(ends)), OBJECT)
+        ids: list[Any] = data.decode().split("\0")
+        if len(ids) != len(ends) + 1:  # an id has a NUL inside
+            return np.array(split_texts(data, ends), OBJECT)
+        ids.pop()
+        if not ids[-1]:  # what is missing is missing at the end
+            ids = [value or None for value in ids]
+        return np.array(ids, OBJECT)
 
 
 def _take_block(release: Any, block: c_void_p, size: int) -> bytes:
@@ -400,7 +409,7 @@ class Index:
         (the text names the query), OutOfMemory.
         """
         if (
-            queries.__class__ is not np.ndarray
+            queries.__class__ is not _NDARRAY
             or queries.dtype is not FLOAT32
             or queries.shape != self._shape
             or threads != 1
@@ -412,15 +421,16 @@ class Index:
         if ef is None and recall is None and not exact and k.__class__ is int:
             key: Any = k
         else:
-            key = (k, ef, recall, exact)
+            key = (k, ef, recall, bool(exact))
         while True:
             try:
                 stack = self._stacks[key]
                 call = stack.pop()
             except (KeyError, IndexError, TypeError):
                 settings = _settings(k, ef, recall, exact)
+                # First the stack, then what is put on it: when the first str comes in between, the stack is one of the old ones.
+                stack = self._stack(key, settings[0])
                 call = _Call(self._library, self._handle, self._shape[0], self._texts, settings)
-                stack = self._stack(key)
             call.query[...] = queries
             status = self._run(call.prepared)
             if status:
@@ -435,7 +445,9 @@ class Index:
             stack.append(call)
             return ids, distances
 
-    def _stack(self, key: Any) -> list[_Call]:
+    def _stack(self, key: Any, k: int) -> list[_Call]:
+        if k > _STACKED_K_MAX:
+            return []
         stacks = self._stacks
         if len(stacks) >= _STACKS_MAX:
             self._stacks = stacks = {}
@@ -492,7 +504,7 @@ class Index:
                 return numbers, distances
             flat = ends.reshape(-1)
             data = _take_block(lib.release, block, flat.item(-1) if count else 0)
-            return np.array(split_texts(data, flat.tolist, len(flat)), OBJECT).reshape(count, k), distances
+            return np.array(split_texts(data, flat), OBJECT).reshape(count, k), distances
 
     def get(self, ids: Ids) -> NDArray[np.float32]:
         """The vector of one id, (dimension,), or of several, (n, dimension), float32 as it was added. Raises NotFound."""
