@@ -31,7 +31,7 @@ def sweep(ladder: Sequence[float], integer: bool, recall_at: Callable[[float], f
     idle = 0
     for knob in ladder:
         recall = recall_at(knob)
-        idle = idle + 1 if points and recall - points[-1][1] < 0.001 else 0
+        idle = idle + 1 if integer and points and recall - points[-1][1] < 0.001 else 0  # larger sizes find no more
         points.append((knob, recall))
         if recall > HIGHEST or idle == 2:
             break

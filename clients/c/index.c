@@ -166,6 +166,7 @@ vd_status vd_client_get_index(vd_client *client, const char *name, vd_client_ind
     out->memory_bytes = index->memory_bytes;
     out->journal_bytes = index->journal_bytes;
     out->sequence = index->sequence;
+    out->optimized = index->optimized;
     vectord__v1__get_index_response__free_unpacked(index, NULL);
     return VD_OK;
 }

@@ -105,6 +105,7 @@ typedef struct vd_client_index {
     uint64_t memory_bytes;
     uint64_t journal_bytes; /* written since the last snapshot */
     uint64_t sequence;      /* of the last applied write */
+    uint64_t optimized;     /* items that have been through the second pass over the graph */
 } vd_client_index;
 
 /* Makes an empty index. Borrows `options`. ALREADY_EXISTS: the name is taken, also by an index that is loading or

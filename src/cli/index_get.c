@@ -28,7 +28,7 @@ static int print_text(cli *c, const vd_client_index *index) {
     cli_put_count(&b, index->length);
     buffer_printf(&b, "\ndimension        %u\ndistance         %s\nm                %u\nef_construction  %u\n",
                   index->dimension, index->distance, index->m, index->ef_construction);
-    buffer_printf(&b, "ef_search        %u (now %u)\n", index->ef_search, index->ef_effective);
+    buffer_printf(&b, "ef_search        at least %u, at most %u\n", index->ef_search, index->ef_effective);
     if (index->calibrated_at > 0) {
         buffer_printf(&b, "recall@10        %.3f, measured at ", index->calibrated_recall);
         cli_put_count(&b, index->calibrated_at);
@@ -36,7 +36,9 @@ static int print_text(cli *c, const vd_client_index *index) {
     } else {
         buffer_put_str(&b, "recall@10        not measured yet\n");
     }
-    buffer_printf(&b, "encoding         %s\n", index->encoding);
+    buffer_printf(&b, "encoding         %s\noptimized        ", index->encoding);
+    cli_put_count(&b, index->optimized);
+    buffer_put_str(&b, " items\n");
     put_size_line(&b, "memory           ", index->memory_bytes);
     put_size_line(&b, "journal          ", index->journal_bytes);
     buffer_printf(&b, "writes           %" PRIu64 "\n", index->sequence);

@@ -140,6 +140,9 @@ vd_status scratch_reserve_writer(vd_hnsw *h, uint32_t ef) {
     if (!fresh) {
         return VD_OUT_OF_MEMORY;
     }
+    if (s) {
+        atomic_fetch_add_explicit(&h->distances, s->distances, memory_order_relaxed);
+    }
     scratch_free(h, s);
     h->writer_scratch = fresh;
     return VD_OK;

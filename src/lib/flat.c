@@ -1,8 +1,8 @@
 /*
  * flat.c - the flat facade's indexes: birth and death, figures, files.
  *
- * Each index is one of the engine's whose payloads are NULL or metadata as text (file.h). What is written is in flat_write.c, what
- * is searched and read in flat_search.c and flat_read.c.
+ * Each index is one of the engine's whose payloads are NULL or metadata as text (file.h). What is written is in
+ * flat_write.c, what is searched and read in flat_search.c and flat_read.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,8 +142,8 @@ vd_status vd_flat_save(vd_flat *index, const char *path, const char *name, char 
     return flat_finish(vd_hnsw_save(index->engine, path, name, VD_FILE_METADATA, &err), &err, error);
 }
 
-/* What the file does not say and the facade must know of its items: whether one has metadata, whether all ids are numbers, and
- * which is the greatest. */
+/* What the file does not say and the facade must know of its items: whether one has metadata, whether all ids are
+ * numbers, and which is the greatest. */
 static vd_status look_through(vd_flat *index, bool numbers, vd_error *err) {
     vd_hnsw_snapshot *snapshot;
     vd_status status = vd_hnsw_snapshot_begin(index->engine, &snapshot, err);

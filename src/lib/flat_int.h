@@ -1,5 +1,6 @@
 /*
- * flat_int.h - what the files of the flat facade share: the handle, ids in either form, errors as text, threads on loan.
+ * flat_int.h - what the files of the flat facade share: the handle, ids in either form, errors as text, threads on
+ * loan.
  */
 #ifndef VECTORD_LIB_FLAT_INT_H
 #define VECTORD_LIB_FLAT_INT_H
@@ -12,9 +13,9 @@
 #include "vectord/hnsw.h"
 
 /*
- * Threading: `writer` is held by adds and deletes from the first look at `next` or at stored metadata to the end of the engine's
- * call, so that numbers are given out without gaps and metadata follows its id. Engine locks are taken under it, never the other way
- * round. The rest is constant, or atomic.
+ * Threading: `writer` is held by adds and deletes from the first look at `next` or at stored metadata to the end of
+ * the engine's call, so that numbers are given out without gaps and metadata follows its id. Engine locks are taken
+ * under it, never the other way round. The rest is constant, or atomic.
  */
 struct vd_flat {
     vd_hnsw *engine;
@@ -34,7 +35,8 @@ vd_status flat_finish(vd_status status, vd_error *err, char *error);
 
 #define FLAT_DIGITS_MAX 19 /* of 2^63-1 */
 
-/* Ids in the order of the rows. One of three: texts (when `ends` is there), numbers, or the numbers upwards from `first`. */
+/* Ids in the order of the rows. One of three: texts (when `ends` is there), numbers, or the numbers upwards from
+ * `first`. */
 typedef struct flat_ids {
     const char *text;
     const uint64_t *ends;
@@ -43,8 +45,8 @@ typedef struct flat_ids {
     uint64_t count;
 } flat_ids;
 
-/* The id of row i; digits of a number are put into `digits`. Size 0 for what cannot be an id: an empty or over-long text, a
- * number below 0. */
+/* The id of row i; digits of a number are put into `digits`. Size 0 for what cannot be an id: an empty or over-long
+ * text, a number below 0. */
 vd_id flat_id(const flat_ids *ids, uint64_t i, char digits[FLAT_DIGITS_MAX]);
 /* Everything that must hold before an id is stored: sizes, UTF-8, numbers from 0 on. */
 vd_status flat_ids_check(const flat_ids *ids, vd_error *err);
@@ -60,7 +62,8 @@ typedef struct flat_loan {
     struct flat_pool *pool;
 } flat_loan;
 
-/* An executor of at most `threads` (0: one per CPU), NULL when that is the calling thread alone; until flat_give_back. */
+/* An executor of at most `threads` (0: one per CPU), NULL when that is the calling thread alone; until
+ * flat_give_back. */
 const vd_executor *flat_borrow(flat_loan *loan, uint32_t threads);
 void flat_give_back(flat_loan *loan);
 /* INVALID_ARGUMENT for more than VD_THREADS_MAX. */

@@ -1,9 +1,10 @@
 /*
- * flat_search.c - the flat facade's searches: from the engine's hits to arrays, one query or many, as they come or prepared.
+ * flat_search.c - the flat facade's searches: from the engine's hits to arrays, one query or many, as they come or
+ * prepared.
  *
- * A search is a record of its arguments (vd_flat_prepared), made on the stack for a plain call. The ids that hits point to are
- * copied out while the guard is held. Many queries go through the engine in pieces, so that hits of 40 bytes take little room beside
- * the answer, and what was deleted meanwhile is held no longer than a piece takes.
+ * A search is a record of its arguments (vd_flat_prepared), made on the stack for a plain call. The ids that hits
+ * point to are copied out while the guard is held. Many queries go through the engine in pieces, so that hits of 40
+ * bytes take little room beside the answer, and what was deleted meanwhile is held no longer than a piece takes.
  */
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 #include "lib/flat_int.h"
 
 #define HITS_ON_STACK 64u
-/* In a piece, at least: enough queries for each thread to have several under way, and to make starting threads not count. */
+/* In a piece, at least: enough queries for each thread to have several under way, and to make starting threads not
+ * count. */
 #define QUERIES_PER_THREAD 64u
 #define HITS_PER_PIECE     16384u
 

@@ -1,12 +1,13 @@
 /*
  * flat_threads.c - the threads behind the flat facade: one pool for the process, lent to calls in any width.
  *
- * A call that may use n threads gets an executor of width n on the shared pool, so that its work is split for n and no more than n
- * take part. The pool is as wide as the widest loan so far, at least one thread per CPU; when it grows, the old one goes with its
- * last borrower.
+ * A call that may use n threads gets an executor of width n on the shared pool, so that its work is split for n and no
+ * more than n take part. The pool is as wide as the widest loan so far, at least one thread per CPU; when it grows,
+ * the old one goes with its last borrower.
  *
- * Threading: `lock` guards the pool in use and the counts of borrowers. It is held neither while a pool works nor while threads
- * start or end. A fork takes it, so that the child, which has none of the threads, finds it free and starts a pool of its own.
+ * Threading: `lock` guards the pool in use and the counts of borrowers. It is held neither while a pool works nor
+ * while threads start or end. A fork takes it, so that the child, which has none of the threads, finds it free and
+ * starts a pool of its own.
  */
 #include <pthread.h>
 #include <stdlib.h>

@@ -28,7 +28,8 @@ static vd_status fill(arena *a, const index_info *info, ProtobufCMessage **reply
     out->ef_effective = info->stats.ef_effective;
     out->calibrated_at = op_count32(info->stats.calibrated_at);
     out->calibrated_recall = info->stats.calibrated_recall;
-    out->encoding = op_text(info->state != INDEX_READY ? "" : info->stats.encoding == VD_ENCODING_SQ8 ? "sq8" : "f32");
+    out->encoding = op_text(info->state != INDEX_READY ? "" : vd_encoding_name(info->stats.encoding));
+    out->optimized = op_count32(info->stats.optimized);
     out->memory_bytes = info->stats.memory_bytes;
     out->journal_bytes = info->journal_bytes;
     out->sequence = info->sequence;

@@ -103,7 +103,6 @@ vd_status index_make_tasks(vd_index *index, vd_error *err) {
 void index_refresh_stats(vd_index *index) {
     vd_hnsw_stats stats;
     vd_hnsw_get_stats(index->engine, &stats);
-    atomic_store(&index->ef_effective, stats.ef_effective);
     pthread_mutex_lock(&index->lock);
     index->stats = stats;
     pthread_mutex_unlock(&index->lock);

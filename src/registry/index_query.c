@@ -12,6 +12,7 @@
 #define LONG_SCAN_FLOATS 2000000u
 #define LONG_EF          500u
 #define LONG_EF_FLOATS   400000u
+#define ADAPTIVE_EF      100u /* what a search that stops by distance expands on average, at most */
 
 static double score_of(vd_metric by, double distance) {
     double score = by == VD_METRIC_COSINE ? 1 - distance / 2 : 1 / (1 + distance);
@@ -144,7 +145,7 @@ bool index_query_is_long(vd_index *index, const index_search *search) {
         return vd_hnsw_count(index->engine) * dimension > LONG_SCAN_FLOATS;
     }
     uint32_t k = effective_k(search);
-    uint32_t ef = search->ef ? search->ef : atomic_load_explicit(&index->ef_effective, memory_order_relaxed);
+    uint32_t ef = search->ef ? search->ef : ADAPTIVE_EF;
     ef = ef > k ? ef : k;
     return ef > LONG_EF || ef * dimension > LONG_EF_FLOATS;
 }

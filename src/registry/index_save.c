@@ -20,6 +20,8 @@
 #define RETRY_MAX_MS         (5 * 60 * 1000)
 #define CALIBRATION_DELAY_MS 50
 #define CALIBRATION_IDLE_MS  500 /* nothing written for so long: a load has probably ended */
+#define OPTIMIZE_IDLE_MS     2000
+#define OPTIMIZE_SLICE_MS    250 /* of the second pass at a time: saves take their turns in between */
 
 /* ---- streaming a frame ---- */
 
@@ -271,6 +273,9 @@ static void request_calibration_locked(vd_index *index) {
         int64_t idle_at_ms = atomic_load(&index->last_write_ms) + CALIBRATION_IDLE_MS;
         int64_t delay_ms = idle_at_ms - clock_now_ms();
         saver_request(index->calibrate_task, delay_ms > 0 ? delay_ms : 0);
+    } else if (vd_hnsw_optimization_due(index->engine)) {
+        int64_t delay_ms = atomic_load(&index->last_write_ms) + OPTIMIZE_IDLE_MS - clock_now_ms();
+        saver_request(index->calibrate_task, delay_ms > 0 ? delay_ms : 0);
     }
 }
 
@@ -323,28 +328,70 @@ void index_save_run(void *arg) {
     }
 }
 
-void index_calibrate_run(void *arg) {
-    vd_index *index = arg;
-    bool busy = clock_now_ms() - atomic_load(&index->last_write_ms) < CALIBRATION_IDLE_MS;
-    if (!vd_hnsw_calibration_due(index->engine) && (busy || !vd_hnsw_calibration_stale(index->engine))) {
-        pthread_mutex_lock(&index->lock);
-        if (!index->dropping && !index->closing) {
-            request_calibration_locked(index); /* writes went on meanwhile: look again when they have ended */
-        }
-        pthread_mutex_unlock(&index->lock);
-        return;
+typedef struct slice {
+    vd_index *index;
+    int64_t until_ms;
+} slice;
+
+static bool slice_goes_on(void *context, uint64_t done, uint64_t total) {
+    slice *s = context;
+    (void)done;
+    (void)total;
+    int64_t now_ms = clock_now_ms();
+    pthread_mutex_lock(&s->index->lock);
+    bool leaving = s->index->dropping || s->index->closing;
+    pthread_mutex_unlock(&s->index->lock);
+    return !leaving && now_ms < s->until_ms && now_ms - atomic_load(&s->index->last_write_ms) >= OPTIMIZE_IDLE_MS;
+}
+
+/* A piece of the second pass over the graph, while nothing is written. true: calibrate now. */
+static bool optimize_slice(vd_index *index) {
+    slice s = {index, clock_now_ms() + OPTIMIZE_SLICE_MS};
+    vd_optimize_options options = {index->owner->options.executor, slice_goes_on, &s};
+    vd_error err;
+    vd_status status = vd_hnsw_optimize(index->engine, &options, &err);
+    if (status == VD_OK) {
+        index_refresh_stats(index);
+        log_event(LOG_INFO, "index optimized", "index=%s items=%llu", index->name,
+                  (unsigned long long)vd_hnsw_count(index->engine));
+    } else if (status != VD_CANCELLED) {
+        log_event(LOG_WARN, "optimizing failed: searches go on as before", "index=%s error=%s", index->name, err.text);
     }
+    return status == VD_OK;
+}
+
+/* false when it failed: not tried again before the next write. */
+static bool calibrate(vd_index *index) {
     vd_error err;
     vd_status status = vd_hnsw_calibrate(index->engine, index->owner->options.executor, &err);
     if (status != VD_OK) {
-        log_event(LOG_WARN, "calibration failed: the effective ef stays as it was", "index=%s error=%s", index->name,
+        log_event(LOG_WARN, "calibration failed: searches look as far as before", "index=%s error=%s", index->name,
                   err.text);
-        return;
+        return false;
     }
     index_refresh_stats(index);
     pthread_mutex_lock(&index->lock);
     vd_hnsw_stats stats = index->stats;
     pthread_mutex_unlock(&index->lock);
-    log_event(LOG_INFO, "index calibrated", "index=%s items=%llu ef=%u recall=%.4f", index->name,
-              (unsigned long long)stats.calibrated_at, stats.ef_effective, stats.calibrated_recall);
+    log_event(LOG_INFO, "index calibrated", "index=%s items=%llu gamma=%.4f recall=%.4f encoding=%s", index->name,
+              (unsigned long long)stats.calibrated_at, stats.calibrated_gamma, stats.calibrated_recall,
+              vd_encoding_name(stats.encoding));
+    return true;
+}
+
+void index_calibrate_run(void *arg) {
+    vd_index *index = arg;
+    int64_t quiet_ms = clock_now_ms() - atomic_load(&index->last_write_ms);
+    bool due = vd_hnsw_calibration_due(index->engine);
+    bool good = true;
+    if (due || (quiet_ms >= CALIBRATION_IDLE_MS && vd_hnsw_calibration_stale(index->engine))) {
+        good = calibrate(index);
+    } else if (quiet_ms >= OPTIMIZE_IDLE_MS && vd_hnsw_optimization_due(index->engine) && optimize_slice(index)) {
+        good = calibrate(index);
+    }
+    pthread_mutex_lock(&index->lock);
+    if (good && !index->dropping && !index->closing) {
+        request_calibration_locked(index); /* for what is left of the pass, or was written meanwhile */
+    }
+    pthread_mutex_unlock(&index->lock);
 }

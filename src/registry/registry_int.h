@@ -176,7 +176,6 @@ struct vd_index {
     /* for readers at any time: */
     _Atomic uint64_t sequence, journal_bytes, snapshot_bytes;
     _Atomic int64_t last_write_ms;
-    _Atomic uint32_t ef_effective;
 
     saver_task *save_task, *calibrate_task; /* NULL when ephemeral (save) or not loaded */
     uint32_t save_failures;                 /* of the save task alone */

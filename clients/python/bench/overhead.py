@@ -3,18 +3,19 @@
 
     VECTORD_LIBRARY=build/release/src/lib/libvectord.so.0 clients/python/bench/overhead.py [--rounds N]
 
-For each index below, the same queries are searched one by one, in two ways in turn in the same process on the same index:
+For each index below, the same queries are searched one by one, in two ways in turn in the same process on the same
+index:
 
   Python   index.search(query) for each query, the query being a row of a float32 array, results kept by nobody
   C        vd_flat_search with query_count = 1 for each query, from a loop in C that is compiled for this (with cc)
 
-The queries go in blocks of 50, each `rounds` times in each way; the figures are wall-clock microseconds per query, for each block
-from its quickest round, so that what else the machine does counts as little as possible. The difference is what Python adds: the
-method, ctypes, giving up and taking back the interpreter's lock, and two new arrays. Other threads of the interpreter that want the
-lock make it more. Without a C compiler only the Python column is shown.
+The queries go in blocks of 50, each `rounds` times in each way; the figures are wall-clock microseconds per query, for
+each block from its quickest round, so that what else the machine does counts as little as possible. The difference is
+what Python adds: the method, ctypes, giving up and taking back the interpreter's lock, and two new arrays. Other
+threads of the interpreter that want the lock make it more. Without a C compiler only the Python column is shown.
 
-The indexes: ten items (the engine does next to nothing, so noise is least), and the 5,000 x 384 sample of data/packages-5k with its
-own queries, ids as ints and as strs. k = 10, no ef: as far as the calibrated recall needs.
+The indexes: ten items (the engine does next to nothing, so noise is least), and the 5,000 x 384 sample of
+data/packages-5k with its own queries, ids as ints and as strs. k = 10, no ef: as far as the calibrated recall needs.
 """
 
 from __future__ import annotations

@@ -653,8 +653,13 @@ static bool check_one_nonsense(const hnsw_kernels *set, const restore_rooms *roo
     for (size_t i = 0; i < d; i++) {
         const uint64_t r = next_random(state);
         e.code[i] = (int8_t)(r % 7 == 0 ? 0 : (int)(r % 255) - 127);
-        e.rest16[i] = (uint16_t)(r >> 8 & (r >> 32 & 1 ? 0xffff : 0));
-        e.rest8[i] = (uint8_t)(r >> 24 & (r >> 33 & 1 ? 0xff : 0));
+        uint32_t rest24 = (uint32_t)(r >> 8) & ((r >> 32 & 1 ? 0xffffu : 0) | (r >> 33 & 1 ? 0xff0000u : 0));
+        if (r % 5 == 0) { /* as far from r as can be, where the nearest changes sides */
+            volatile float product = (float)abs(e.code[i]) * scale;
+            rest24 = (bits_of(product) - 0x100000 + 0x7fffff + (uint32_t)(r >> 40 & 3)) & 0xffffff;
+        }
+        e.rest16[i] = (uint16_t)rest24;
+        e.rest8[i] = (uint8_t)(rest24 >> 16);
         e.exceptions[i] = (uint8_t)next_random(state);
     }
     for (size_t i = 0; i < d; i++) {

@@ -1,6 +1,6 @@
 /*
- * flat_test.c - the flat facade as an FFI sees it: ids as numbers and as texts, short answers, prepared searches, many queries on
- * any number of threads, files of the service with their metadata, and every refusal.
+ * flat_test.c - the flat facade as an FFI sees it: ids as numbers and as texts, short answers, prepared searches, many
+ * queries on any number of threads, files of the service with their metadata, and every refusal.
  *
  * Linked against the shared library alone.
  */

@@ -1,7 +1,7 @@
 """Finds libvectord.so and says what its functions take.
 
-The functions are those of include/vectord/flat.h, where each is described. Arrays go in as addresses (ints): ctypes converts an int
-faster than it makes a pointer object.
+The functions are those of include/vectord/flat.h, where each is described. Arrays go in as addresses (ints): ctypes
+converts an int faster than it makes a pointer object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ ERROR_BYTES = 512
 
 PROGRESS = ctypes.CFUNCTYPE(c_int, c_void_p, c_uint64, c_uint64)
 
-# name: (result, arguments). A status is an int; where the last argument is c_char_p, it is the place for the error's text.
+# name: (result, arguments). A status is an int; where the last argument is c_char_p, it is the place for the error's
+# text.
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "vd_version": (c_char_p, []),
     "vd_encoding_name": (c_char_p, [c_int]),
@@ -133,8 +134,8 @@ def _open() -> Library:
             return Library(chosen, ctypes.CDLL(chosen))
         except OSError as error:
             raise LibraryNotFound(f"VECTORD_LIBRARY={chosen} cannot be loaded: {error}") from None
-    # The loader's own places first (LD_LIBRARY_PATH, /etc/ld.so.conf): asking it is what ctypes.util.find_library does with three
-    # programs.
+    # The loader's own places first (LD_LIBRARY_PATH, /etc/ld.so.conf): asking it is what ctypes.util.find_library does
+    # with three programs.
     tried = [FILE_NAME, *_installed(), str(Path(__file__).parent / FILE_NAME)]
     reasons: list[str] = []
     for path in tried:
@@ -168,8 +169,9 @@ def library() -> Library:
 def library_path() -> str:
     """The path of libvectord.so in use; loads it when no index has been made yet.
 
-    It is what VECTORD_LIBRARY in the environment says; else what the system's loader finds, or is in the usual places; else what
-    lies in the folder of this package. Raises LibraryNotFound, whose text says where it was looked for and how to get it.
+    It is what VECTORD_LIBRARY in the environment says; else what the system's loader finds, or is in the usual places;
+    else what lies in the folder of this package. Raises LibraryNotFound, whose text says where it was looked for and
+    how to get it.
     """
     return library().path
 
