@@ -2,6 +2,7 @@
 
 run.sh makes everything ready and calls this; see README.md for what is measured and how.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -10,7 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import curve
 import growth
@@ -30,19 +31,50 @@ BUILD_SECONDS, ANSWER_SECONDS = 1800.0, 600.0  # after so long a worker is given
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="run.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="10,000 rows, 500 queries, one round: does it run?")
-    parser.add_argument("--only", default="all", metavar="NAMES", help="rows, separated by commas: all, ours, peers, " + ", ".join(rows.BY_NAME))
-    parser.add_argument("--sets", metavar="NAMES", help="parts of names, separated by commas: 384,768 (all that VECTORD_BENCH_DATA has)")
-    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="rounds over all rows; medians are reported (5)")
-    parser.add_argument("--seconds", type=float, default=0.25, metavar="S", help="of each figure in each round, but all queries at least once (0.25)")
+    parser.add_argument(
+        "--only",
+        default="all",
+        metavar="NAMES",
+        help="rows, separated by commas: all, ours, peers, " + ", ".join(rows.BY_NAME),
+    )
+    parser.add_argument(
+        "--sets", metavar="NAMES", help="parts of names, separated by commas: 384,768 (all that VECTORD_BENCH_DATA has)"
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=5, metavar="N", help="rounds over all rows; medians are reported (5)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.25,
+        metavar="S",
+        help="of each figure in each round, but all queries at least once (0.25)",
+    )
     parser.add_argument("--growth", action="store_true", help="also vectord alone on 10k to 1M rows")
     parser.add_argument("--growth-only", action="store_true", help="nothing but that")
-    parser.add_argument("--exact-ratio", action="store_true", help="also print which of the ratios that are aimed at were reached")
+    parser.add_argument(
+        "--exact-ratio", action="store_true", help="also print which of the ratios that are aimed at were reached"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="plots (docs/img; the cache when --quick or --only)")
     parser.add_argument("--results", type=Path, metavar="DIR", help="results.json and results.md (the cache)")
-    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "peers", metavar="DIR", help="environment, data, logs (build/peers)")
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="measure nothing: tables and plots of an earlier results.json")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=ROOT / "build" / "peers",
+        metavar="DIR",
+        help="environment, data, logs (build/peers)",
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: tables and plots of an earlier results.json",
+    )
     chosen = parser.parse_args()
     if chosen.repeat < 1:
         parser.error("--repeat: at least 1")
@@ -90,9 +122,7 @@ class Run:
         try:
             session = Session(entry, data.folder, self.options.cache / "logs" / f"{data.folder.name}-{entry.name}.log")
             built = session.ask(BUILD_SECONDS, do="build", threads=THREADS)
-            ask = session.ask
-            recall_at: Callable[[float], float] = lambda knob: ask(ANSWER_SECONDS, do="recall", knob=knob)["recall"]
-            knobs = curve.sweep(built["ladder"], built["integer_knob"], recall_at)
+            knobs = curve.sweep(built["ladder"], built["integer_knob"], session.recall_at)
             built["overhead_us"] = self.overhead(entry, data)
         except Failed as reason:
             self.lost(f"{entry.name} on {data.name}", str(reason))
@@ -101,7 +131,9 @@ class Run:
             return None
         stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in built["seconds"].items())
         overhead = f"{built['overhead_us']:.1f} us" if built["overhead_us"] else "not known"
-        say(f"  {entry.name}: {stages}; {built['bytes'] / built['raw_bytes']:.2f} x raw; a call {overhead}; {len(knobs)} settings")
+        say(
+            f"  {entry.name}: {stages}; {built['bytes'] / built['raw_bytes']:.2f} x raw; a call {overhead}; {len(knobs)} settings"
+        )
         built.update(title=entry.title, ours=entry.ours, plotted=entry.plotted, knobs=knobs)
         return session, built
 
@@ -110,7 +142,9 @@ class Run:
         for size in (1, WARM):
             session: Optional[Session] = None
             try:
-                session = Session(entry, data.folder, self.options.cache / "logs" / f"{data.folder.name}-{entry.name}-{size}.log")
+                session = Session(
+                    entry, data.folder, self.options.cache / "logs" / f"{data.folder.name}-{entry.name}-{size}.log"
+                )
                 return float(session.ask(20, do="overhead", size=size)["us"])
             except Failed:
                 continue
@@ -119,13 +153,17 @@ class Run:
                     session.close()
         return None
 
-    def measure(self, session: Session, knobs: list[float], seconds: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def measure(
+        self, session: Session, knobs: list[float], seconds: float
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         points = [session.ask(ANSWER_SECONDS, do="measure", knob=knob, seconds=seconds) for knob in knobs]
         knob = curve.knob_at(points, curve.TARGETS[0]) or knobs[-1]
         return points, session.ask(ANSWER_SECONDS, do="threads", knob=knob, seconds=seconds, threads=THREADS)
 
     def compare(self, data: sets.Set) -> None:
-        say(f"{data.folder.name}: {data.rows:,} x {data.dimension}, {data.queries:,} queries; building on {THREADS} threads")
+        say(
+            f"{data.folder.name}: {data.rows:,} x {data.dimension}, {data.queries:,} queries; building on {THREADS} threads"
+        )
         alive: dict[str, tuple[rows.Entry, Session, dict[str, Any]]] = {}
         for entry in self.options.rows:
             started = self.start(entry, data)
@@ -146,7 +184,9 @@ class Run:
                     del alive[name]
                     continue
                 samples[name].append(sample)
-                rates = ", ".join(f"{target}: {table.number(curve.rate_at(sample[0], target, 'one_qps'))}" for target in curve.TARGETS)
+                rates = ", ".join(
+                    f"{target}: {table.number(curve.rate_at(sample[0], target, 'one_qps'))}" for target in curve.TARGETS
+                )
                 say(f"  round {turn + 1}/{self.options.repeat}  {name:15} {rates} /s")
                 time.sleep(0.2)  # threads of a library that spin before they sleep
         found: dict[str, Any] = {}
@@ -158,8 +198,12 @@ class Run:
             built["rounds"] = [sample[0] for sample in rounds]
             found[name] = built
         self.results["sets"][data.name] = {
-            "folder": data.folder.name, "rows": data.rows, "dimension": data.dimension, "queries": data.queries, "indexes": found,
-        }  # fmt: skip
+            "folder": data.folder.name,
+            "rows": data.rows,
+            "dimension": data.dimension,
+            "queries": data.queries,
+            "indexes": found,
+        }
 
     def everything(self) -> None:
         began, before = time.time(), machine.ticks()
@@ -168,7 +212,9 @@ class Run:
             self.compare(sets.prepare(name, self.options.cache, *((10_000, 500) if small else (0, 0))))
             self.save()
         if self.options.growth or self.options.growth_only:
-            self.results["growth"] = growth.measure(self.options.cache, small, self.options.repeat, self.options.seconds, say, self.lost)
+            self.results["growth"] = growth.measure(
+                self.options.cache, small, self.options.repeat, self.options.seconds, say, self.lost
+            )
         after = machine.ticks()
         self.results["minutes"] = round((time.time() - began) / 60, 1)
         self.results["machine"]["stolen"] = (after["stolen"] - before["stolen"]) / max(1, after["all"] - before["all"])

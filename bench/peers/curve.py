@@ -1,4 +1,5 @@
 """Which settings to measure, and what lies between two of them."""
+
 from __future__ import annotations
 
 import math

@@ -1,4 +1,5 @@
 """vectord alone on ever more rows: what a query costs, and what holding and building cost."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -35,9 +36,10 @@ def measure(
         try:
             session = Session(rows.BY_NAME["vectord"], data.folder, cache / "logs" / f"growth-{data.folder.name}.log")
             built = session.ask(3600, do="build", threads=THREADS)
-            ask = session.ask
-            knobs = curve.sweep(built["ladder"], built["integer_knob"], lambda knob: ask(600, do="recall", knob=knob)["recall"])
-            rounds = [[session.ask(600, do="measure", knob=knob, seconds=seconds) for knob in knobs] for _ in range(repeat)]
+            knobs = curve.sweep(built["ladder"], built["integer_knob"], session.recall_at)
+            rounds = [
+                [session.ask(600, do="measure", knob=knob, seconds=seconds) for knob in knobs] for _ in range(repeat)
+            ]
             session.close()
         except Failed as reason:
             lost(f"growth at {data.rows:,} x {data.dimension}", str(reason))
@@ -49,9 +51,16 @@ def measure(
         distances = {str(target): curve.value_at(points_here, target, "distances") for target in curve.TARGETS}
         points.append(
             {
-                "kind": kind, "rows": data.rows, "dimension": data.dimension, "qps": rates, "distances": distances,
-                "seconds": built["seconds"], "bytes": built["bytes"], "raw_bytes": built["raw_bytes"], "curve": points_here,
+                "kind": kind,
+                "rows": data.rows,
+                "dimension": data.dimension,
+                "qps": rates,
+                "distances": distances,
+                "seconds": built["seconds"],
+                "bytes": built["bytes"],
+                "raw_bytes": built["raw_bytes"],
+                "curve": points_here,
             }
-        )  # fmt: skip
+        )
         say(f"  {rates}")
     return points

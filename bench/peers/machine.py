@@ -1,4 +1,5 @@
 """What the figures were measured on."""
+
 from __future__ import annotations
 
 import os
@@ -8,7 +9,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-OF_INTEREST = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_int8")
+OF_INTEREST = (
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_int8",
+)
 
 
 def read(path: str) -> str:
@@ -49,7 +61,13 @@ def ticks() -> dict[str, int]:
 
 def sentence(f: dict[str, Any]) -> str:
     kind = "virtual machine" if f["virtual"] else "machine"
-    return (
-        f"{f['when']}: {kind} with {f['cores']} cores ({f['processor']}; {', '.join(f['flags']) or 'no flags of interest'}), L3 {f['l3'] or '?'}, "
-        f"{f['memory_gib']} GiB, {f['system']}, kernel {f['kernel']}, huge pages {f['huge_pages']}, load {f['load'][0]:.2f} before the run"
-    )
+    parts = [
+        f"{f['when']}: {kind} with {f['cores']} cores ({f['processor']}; {', '.join(f['flags']) or 'no flags of interest'})",
+        f"L3 {f['l3'] or '?'}",
+        f"{f['memory_gib']} GiB",
+        f["system"],
+        f"kernel {f['kernel']}",
+        f"huge pages {f['huge_pages']}",
+        f"load {f['load'][0]:.2f} before the run",
+    ]
+    return ", ".join(parts)

@@ -1,10 +1,11 @@
 """What a worker measures with: which cores it may use, how much memory it holds, how right the answers are."""
+
 from __future__ import annotations
 
 import ctypes
 import gc
 import os
-from typing import Any, Iterable, Optional, Sequence
+from typing import Any, Iterable, Optional
 
 import numpy as np
 
@@ -41,8 +42,8 @@ def resident(processes: Iterable[int] = ()) -> int:
     return total
 
 
-def recall(found: Sequence[Any], truth: np.ndarray, k: int) -> float:
-    """Share of the true k nearest among the first k answers, by id."""
+def recall(found: Any, truth: np.ndarray, k: int) -> float:
+    """Share of the true k nearest among the first k answers, by id; `found` has a row of ids for each query."""
     hits = sum(len(set(map(int, ids[:k])) & set(map(int, true[:k]))) for ids, true in zip(found, truth))
     return hits / (len(truth) * k)
 

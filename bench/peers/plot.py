@@ -1,4 +1,5 @@
-"""Plots as SVG, written by hand: light and dark, a label at the end of each line, told apart by colour, dashes and marks."""
+"""Plots as SVG: for light and dark pages, a label at the end of each line, told apart by colour, dashes and marks."""
+
 from __future__ import annotations
 
 import math
@@ -74,7 +75,8 @@ def style() -> str:
         paper, grid = (("#ffffff", "#d8dee4"), ("#0d1117", "#30363d"))[which]
         return "".join(lines) + f".paper{{fill:{paper}}}.paperf{{fill:{paper}}}.grid{{stroke:{grid}}}"
 
-    return f"<style>text{{{FONT};font-size:12px}}.line{{fill:none;stroke-linejoin:round}}{rules(0)}@media(prefers-color-scheme:dark){{{rules(1)}}}</style>"
+    plain = f"text{{{FONT};font-size:12px}}.line{{fill:none;stroke-linejoin:round}}"
+    return f"<style>{plain}{rules(0)}@media(prefers-color-scheme:dark){{{rules(1)}}}</style>"
 
 
 def mark(kind: str, colour: str, x: float, y: float, size: float = 3.2) -> str:
@@ -113,10 +115,14 @@ def frame(x: Axis, y: Axis, strong: Sequence[float] = ()) -> list[str]:
     parts: list[str] = []
     for tick in x.ticks:
         width = ' stroke-width="1.6"' if tick in strong else ""
-        parts.append(f'<line class="grid"{width} x1="{x.at(tick):.1f}" x2="{x.at(tick):.1f}" y1="{y.end:.1f}" y2="{y.start:.1f}"/>')
+        parts.append(
+            f'<line class="grid"{width} x1="{x.at(tick):.1f}" x2="{x.at(tick):.1f}" y1="{y.end:.1f}" y2="{y.start:.1f}"/>'
+        )
         parts.append(text(x.at(tick), y.start + 18, x.text(tick), "ink" if tick in strong else "soft", "middle"))
     for tick in y.ticks:
-        parts.append(f'<line class="grid" x1="{x.start:.1f}" x2="{x.end:.1f}" y1="{y.at(tick):.1f}" y2="{y.at(tick):.1f}"/>')
+        parts.append(
+            f'<line class="grid" x1="{x.start:.1f}" x2="{x.end:.1f}" y1="{y.at(tick):.1f}" y2="{y.at(tick):.1f}"/>'
+        )
         parts.append(text(x.start - 8, y.at(tick) + 4, y.text(tick), "soft", "end"))
     parts.append(text((x.start + x.end) / 2, y.start + 40, x.title, "ink", "middle"))
     parts.append(text(x.start, y.end - 12, y.title))
@@ -140,9 +146,8 @@ def lines(series: Sequence[Series], x: Axis, y: Axis) -> list[str]:
         colour, _, kind, width = one.look
         left = x.end + 22
         if end_x < left - 8:
-            parts.append(
-                f'<line class="{colour}" stroke-width="0.8" stroke-dasharray="1 3" x1="{end_x + 5:.1f}" y1="{end_y:.1f}" x2="{left - 4:.1f}" y2="{height:.1f}"/>'
-            )
+            ends_at = f'x1="{end_x + 5:.1f}" y1="{end_y:.1f}" x2="{left - 4:.1f}" y2="{height:.1f}"'
+            parts.append(f'<line class="{colour}" stroke-width="0.8" stroke-dasharray="1 3" {ends_at}/>')
         parts.append(mark(kind, colour, left + 4, height, 3.6))
         weight = ' font-weight="600"' if width > 2 else ""
         parts.append(text(left + 14, height + 4, one.title, colour, "start", weight))
@@ -201,7 +206,7 @@ def peers(found: dict[str, Any]) -> Optional[str]:
     x = Axis(lowest, highest, 70, 690, lambda r: -math.log10(1 - r), ticks, lambda r: f"{r:g}", "recall@10")
     y = log_axis(rates, 500, 84, "queries a second, one thread, one query at a time (log)")
     title = f"{found['rows']:,} x {found['dimension']}: queries a second by recall"
-    note = "up and to the right is better; vectord in single calls from Python, peers by the better of single calls and a batch call"
+    note = "up and to the right is better; vectord in single calls from Python, peers by the better of those and a batch call"
     return document(880, 560, title, note, frame(x, y, curve.TARGETS) + lines(series, x, y))
 
 
@@ -213,7 +218,11 @@ def growth(points: list[dict[str, Any]]) -> Optional[str]:
         series: list[Series] = []
         for kind, colour in zip(kinds, ("red", "blue")):
             for target, dashes, shape in zip(curve.TARGETS, ("", "6 4"), ("disc", "ring")):
-                places = [(float(p["rows"]), p[field][str(target)]) for p in points if p["kind"] == kind and p[field][str(target)]]
+                places = [
+                    (float(p["rows"]), p[field][str(target)])
+                    for p in points
+                    if p["kind"] == kind and p[field][str(target)]
+                ]
                 series.append(Series(f"{titles[kind]}, {target}", (colour, dashes, shape, 2.0), places))
         return [one for one in series if one.points]
 
@@ -221,7 +230,9 @@ def growth(points: list[dict[str, Any]]) -> Optional[str]:
     if not left:
         return None
     parts: list[str] = []
-    for place, (series, what) in enumerate(((left, "queries a second, one thread (log)"), (right, "distances a query (log)"))):
+    for place, (series, what) in enumerate(
+        ((left, "queries a second, one thread (log)"), (right, "distances a query (log)"))
+    ):
         if not series:
             continue
         offset = place * 510
@@ -229,12 +240,16 @@ def growth(points: list[dict[str, Any]]) -> Optional[str]:
         x = log_axis(rows, 70 + offset, 330 + offset, "rows (log)", (1, 3))
         y = log_axis([value for one in series for _, value in one.points], 380, 84, what)
         parts += frame(x, y) + lines(series, x, y)
-    return document(1020, 440, "vectord as it grows", "at recall@10 of 0.95 and 0.99; one thread, one query at a time", parts)
+    return document(
+        1020, 440, "vectord as it grows", "at recall@10 of 0.95 and 0.99; one thread, one query at a time", parts
+    )
 
 
 def write(results: dict[str, Any], folder: Path) -> list[Path]:
     """One plot for each dimension that was measured, and one of growth. Returns what was written."""
-    plots: dict[str, Optional[str]] = {f"peers-{found['dimension']}.svg": peers(found) for found in results["sets"].values()}
+    plots: dict[str, Optional[str]] = {
+        f"peers-{found['dimension']}.svg": peers(found) for found in results["sets"].values()
+    }
     if results.get("growth"):
         plots["growth.svg"] = growth(results["growth"])
     written: list[Path] = []

@@ -1,4 +1,5 @@
 """What is aimed at, as ratios of one run's figures, and which of them it reached."""
+
 from __future__ import annotations
 
 from typing import Any, Iterable, Optional
@@ -60,7 +61,10 @@ def checks(results: dict[str, Any]) -> list[tuple[str, str, Optional[float], flo
             ("384-d, one query, vectord / hnswlib", quotient(ours, reference)),
             ("384-d, plain ef without second pass / hnswlib", quotient(small.one("vectord-plain", target), reference)),
             (f"768-d, best encoding ({encoding}) / hnswlib", quotient(best_large, large.one(HNSWLIB, target))),
-            ("384-d, batch on one thread / hnswlib's", quotient(small.batch(DEFAULT, target), small.batch(HNSWLIB, target))),
+            (
+                "384-d, batch on one thread / hnswlib's",
+                quotient(small.batch(DEFAULT, target), small.batch(HNSWLIB, target)),
+            ),
             (f"384-d, one query / best peer ({peer_small_name})", quotient(ours, peer_small)),
             (f"768-d, best encoding ({encoding}) / best peer ({peer_large_name})", quotient(best_large, peer_large)),
             ("384-d, AVX2 only / hnswlib", quotient(small.one("vectord-avx2", target), reference)),
@@ -68,8 +72,18 @@ def checks(results: dict[str, Any]) -> list[tuple[str, str, Optional[float], flo
         rows += [(what, f"{target:.2f}", value, goal) for (what, value), goal in zip(measured, goals)]
     build = small.seconds(HNSWLIB)
     rows += [
-        ("384-d, building on 2 threads, before the second pass: hnswlib / vectord", "", quotient(build, small.seconds(DEFAULT, "add")), 4),
-        ("384-d, building on 2 threads, with it: hnswlib / vectord", "", quotient(build, small.seconds(DEFAULT, "add", "optimize")), 1.8),
+        (
+            "384-d, building on 2 threads, before the second pass: hnswlib / vectord",
+            "",
+            quotient(build, small.seconds(DEFAULT, "add")),
+            4,
+        ),
+        (
+            "384-d, building on 2 threads, with it: hnswlib / vectord",
+            "",
+            quotient(build, small.seconds(DEFAULT, "add", "optimize")),
+            1.8,
+        ),
         ("384-d, vectord on two threads / on one", "", small.scaling(DEFAULT), 1.8),
     ]
     return rows

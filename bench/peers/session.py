@@ -1,4 +1,5 @@
 """The driver's end of a worker."""
+
 from __future__ import annotations
 
 import json
@@ -27,8 +28,11 @@ class Session:
         with log.open("w") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, str(HERE / "worker.py"), "--row", entry.name, "--folder", str(folder)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+            )
         self.buffer = b""
         self.read(120)
 
@@ -41,6 +45,9 @@ class Session:
         except BrokenPipeError:
             raise Failed(self.last_words()) from None
         return self.read(within)
+
+    def recall_at(self, knob: float) -> float:
+        return float(self.ask(600, do="recall", knob=knob)["recall"])
 
     def read(self, seconds: float) -> dict[str, Any]:
         assert self.process.stdout

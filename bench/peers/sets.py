@@ -1,4 +1,5 @@
 """The data: rows, queries and their true neighbours, made ready as float32 of unit length in a folder of the cache."""
+
 from __future__ import annotations
 
 import json
@@ -14,6 +15,7 @@ import measure
 
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "packages-5k"
 TRUE_NEIGHBOURS = 10
+CLOSENESS, NOISE = np.float32(0.5), np.float32(0.3)  # of the synthetic clusters, beside a spread of 1
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,14 @@ def check(base: np.ndarray, queries: np.ndarray, truth: np.ndarray, sample: int 
 
 
 def synthetic(cache: Path, rows: int, dimension: int, queries: int, seed: int = 7) -> Set:
-    """Clusters of uneven size, each of its own few directions, and a little noise in all: the shape embeddings have."""
+    """Overlapping clusters of uneven size, each with its own few directions, and some noise: as embeddings are."""
     name = f"clusters-{rows}x{dimension}"
     folder = cache / "data" / name
     if not (folder / "set.json").exists():
         print(f"making {name}", flush=True)
         random = np.random.default_rng(seed)
         clusters, inner = 1000, 20
-        centres = random.standard_normal((clusters, dimension), dtype=np.float32)
+        centres = CLOSENESS * random.standard_normal((clusters, dimension), dtype=np.float32)
         spread = random.standard_normal((16, inner, dimension), dtype=np.float32) / np.sqrt(inner).astype(np.float32)
         weight = random.dirichlet(np.full(clusters, 0.7))
         total = rows + queries
@@ -118,7 +120,7 @@ def synthetic(cache: Path, rows: int, dimension: int, queries: int, seed: int = 
         for first in range(0, total, 50_000):
             who = member[first : first + 50_000]
             latent = random.standard_normal((len(who), inner), dtype=np.float32)
-            noise = 0.15 * random.standard_normal((len(who), dimension), dtype=np.float32)
+            noise = NOISE * random.standard_normal((len(who), dimension), dtype=np.float32)
             for kind in range(len(spread)):
                 mine = who % len(spread) == kind
                 noise[mine] += latent[mine] @ spread[kind]

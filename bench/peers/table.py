@@ -1,4 +1,5 @@
 """The results as a page of markdown."""
+
 from __future__ import annotations
 
 from typing import Any, Optional
@@ -12,8 +13,8 @@ def number(value: Optional[float], digits: int = 0) -> str:
 
 
 def one_query(index: dict[str, Any], target: float) -> Optional[float]:
-    """What counts as "one query": ours in single calls from Python; a peer's better one of that and all queries in one call on one thread,
-    so that nothing of Python counts against it."""
+    """What counts as "one query": ours in single calls from Python; a peer's better one of that and all queries in one call on one
+    thread, so that nothing of Python counts against it."""
     single = curve.rate_at(index["curve"], target, "one_qps")
     if index["ours"]:
         return single
@@ -25,6 +26,12 @@ def spread(index: dict[str, Any], target: float) -> Optional[float]:
     """Half of what the rounds differ by, as a share of their middle."""
     rates = [rate for rate in (curve.rate_at(points, target, "one_qps") for points in index["rounds"]) if rate]
     return (max(rates) - min(rates)) / (max(rates) + min(rates)) if len(rates) > 1 else None
+
+
+def own_core(index: dict[str, Any]) -> str:
+    """The least share of its core that the measuring thread had at any setting: the rest went to other processes."""
+    shares = [point["own_share"] for point in index["curve"] if point["own_share"] is not None]
+    return f"{min(1.0, min(shares)):.0%}" if shares else "-"
 
 
 def reached(index: dict[str, Any], target: float) -> str:
@@ -42,13 +49,20 @@ def build_seconds(index: dict[str, Any]) -> str:
     return " + ".join(number(value, 1) for value in seconds.values())
 
 
+def titled(index: dict[str, Any]) -> str:
+    """With the encoding that was chosen, where that was left to vectord."""
+    encoding = index["facts"].get("encoding")
+    return str(index["title"]) + (f" ({encoding})" if encoding and encoding not in index["title"] else "")
+
+
 def set_table(found: dict[str, Any]) -> list[str]:
-    lines = [
-        "| index | one query /s at 0.95 | p50 us | p99 us | batch /s | one query /s at 0.99 | p50 us | p99 us | batch /s | build s | memory / raw | 2 threads / 1 | a call us | rounds |",
-        "|---|" + "---|" * 13,
-    ]
+    at_target = "one query /s at {} | p50 us | p99 us | batch /s"
+    columns = ["index", *(at_target.format(target) for target in curve.TARGETS)]
+    columns += ["build s", "memory / raw", "2 threads / 1", "a call us", "rounds", "own core"]
+    head = f"| {' | '.join(columns)} |"
+    lines = [head, "|" + "---|" * (head.count("|") - 1)]
     for index in sorted(found["indexes"].values(), key=lambda i: -(one_query(i, 0.95) or 0)):
-        cells = [("**" + index["title"] + "**") if index["ours"] else index["title"]]
+        cells = [("**" + titled(index) + "**") if index["ours"] else index["title"]]
         for target in curve.TARGETS:
             points = index["curve"]
             cells += [
@@ -60,19 +74,24 @@ def set_table(found: dict[str, Any]) -> list[str]:
         threads, variation = index["threads"], spread(index, 0.95)
         scale = f"{threads['many'] / threads['one']:.2f}" if threads["many"] else "-"
         cells += [
-            build_seconds(index), f"{index['bytes'] / index['raw_bytes']:.2f}", scale, number(index["overhead_us"], 1),
+            build_seconds(index),
+            f"{index['bytes'] / index['raw_bytes']:.2f}",
+            scale,
+            number(index["overhead_us"], 1),
             "-" if variation is None else f"± {variation:.0%}",
-        ]  # fmt: skip
+            own_core(index),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
 NOTES = """
-One query: vectord in single calls from Python, all of Python's cost included; a peer's better one of single calls and one call with all
-queries on one thread. Batch: one call with all queries, on one thread. p50 and p99 are of single calls. Figures at 0.95 and 0.99 lie on
-the line, in time, between the two settings around. Build: on 2 threads; vectord: adding + second pass + calibration. Memory: what the
-process grew by, over the bytes of the float32 values. A call: on an index of one vector
-(of 1,000 for libraries that cannot hold one). Rounds: half of what they differ by at 0.95.
+One query: vectord in single calls from Python, all of Python's cost included; a peer's better one of single calls and one call
+with all queries on one thread. Batch: one call with all queries, on one thread. p50 and p99 are of single calls. Figures at 0.95
+and 0.99 lie on the line, in time, between the two settings around. Build: on 2 threads; vectord: adding + second pass +
+calibration. Memory: what the process grew by, over the bytes of the float32 values. A call: on an index of one vector (of 1,000
+for libraries that cannot hold one). Rounds: half of what they differ by at 0.95. Own core: the least share of it that the
+measuring thread had; the rest went to other programs, and a row with much less than 100 % is worth little.
 """
 
 
@@ -80,8 +99,10 @@ def settings(found: dict[str, Any]) -> list[str]:
     lines = ["| index | version | settings | knob | rows |", "|---|---|---|---|---|"]
     for index in found["indexes"].values():
         knobs = index["knobs"]
+        kernels = index["facts"].get("kernels")
+        how = index["settings"] + (f"; kernels: {kernels}" if kernels else "")
         lines.append(
-            f"| {index['title']} | {index['version']} | {index['settings']} | {index['knob']} {knobs[0]:g} to {knobs[-1]:g} | {index['rows']:,} |"
+            f"| {index['title']} | {index['version']} | {how} | {index['knob']} {knobs[0]:g} to {knobs[-1]:g} | {index['rows']:,} |"
         )
     return lines
 
@@ -105,11 +126,17 @@ def page(results: dict[str, Any]) -> str:
     facts = results["machine"]
     lines = ["# vectord and its peers", "", machine.sentence(facts) + "."]
     if "minutes" in results:
-        lines.append(f"Medians of {results['repeat']} rounds; {results['minutes']} minutes; the host took {facts['stolen']:.1%} of the time.")
+        lines.append(
+            f"Medians of {results['repeat']} rounds; {results['minutes']} minutes; the host took {facts['stolen']:.1%} of the time."
+        )
     if results["quick"]:
         lines.append("**A quick run: few rows, one round. These figures only show that everything works.**")
     for found in results["sets"].values():
-        lines += ["", f"## {found['rows']:,} x {found['dimension']}, {found['queries']:,} queries, k = 10 ({found['folder']})", ""]
+        lines += [
+            "",
+            f"## {found['rows']:,} x {found['dimension']}, {found['queries']:,} queries, k = 10 ({found['folder']})",
+            "",
+        ]
         lines += set_table(found)
     if results["sets"]:
         lines += [NOTES, "## Versions and settings", ""]

@@ -2,6 +2,7 @@
 
 compare.py starts it; by hand:  echo '{"do":"build"}' | python worker.py --row hnswlib --folder build/peers/data/NAME
 """
+
 from __future__ import annotations
 
 import argparse
@@ -33,7 +34,9 @@ class Worker:
         self.row: Optional[Row] = None
 
     def base(self) -> np.ndarray:
-        loaded: np.ndarray = np.load(os.path.join(self.folder, "base.npy"), mmap_mode="c")  # some libraries take writable arrays only
+        loaded: np.ndarray = np.load(
+            os.path.join(self.folder, "base.npy"), mmap_mode="c"
+        )  # some libraries take writable arrays only
         return loaded
 
     def make(self, rows_wanted: int, k: int, threads: int) -> tuple[Row, dict[str, float]]:
@@ -42,7 +45,7 @@ class Worker:
         return row, row.build(base, threads)
 
     def overhead(self, size: int) -> dict[str, Any]:
-        """Microseconds of a call on an index of so few vectors. In a worker of its own: some libraries do not live through it."""
+        """Microseconds of a call on an index of so few vectors. In a worker of its own: not every library survives it."""
         row, _ = self.make(size, 1, 1)
         measure.pin(1, row.processes())
         row.set_knob(row.ladder[0])
@@ -52,7 +55,9 @@ class Worker:
 
     def build(self, threads: int) -> dict[str, Any]:
         measure.pin(threads)
-        warm, _ = self.make(WARM, K, threads)  # what the library loads on first use shall not count as the index's memory
+        warm, _ = self.make(
+            WARM, K, threads
+        )  # what the library loads on first use shall not count as the index's memory
         warm.close()
         del warm
         before = measure.resident()

@@ -23,10 +23,12 @@
 #define GROUP_QUERIES 8u /* samples per task */
 #define HIGH_NEAR     (CALIBRATION_K + REFINE_LEAST) /* less than is refined: it gets harder as an index grows */
 #define CHECK_SAMPLE  64u /* for a look between calibrations */
-#define BOTH_NEAR     (CALIBRATION_K + RERANK_EXTRA)
+#define BOTH_NEAR     (CALIBRATION_K + 8)
 #define RANK_SHARE    0.995 /* of the true ten nearest that must stand among those that are measured again... */
 #define RANK_LEAVE    0.985 /* ...and below which a choice once made is given up */
 #define EF_UNKNOWN    100u  /* before anything is known: what good recall needs on most data */
+#define GAMMA_LEAST   0.016 /* times log2(1 / (1 - recall)): 0.07 for 0.95. Queries from between the clusters that all samples lie in
+                             * need what the samples do not (measured: 0.74 at gamma 0 where the samples got 0.985) */
 #define GROWTH        0.25  /* gamma per doubling since the last calibration; measured: 0.16 to 0.3 */
 
 static const double gammas[CALIBRATION_POINTS] = {0.0,  0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12,
@@ -104,6 +106,9 @@ static uint32_t rank_by(calibration *c, scratch *s, const sample *at, const walk
         for (uint32_t slot = from; slot < s->slot_limit && slot < from + BLOCK; slot++) {
             s->ids_a[count] = slot;
             count += slot_state(h, slot) == STATE_LIVE && node_of(h, slot) != own;
+        }
+        if (form_of(h) != s->form) {
+            return 0; /* replaced meanwhile: says nothing about the new one */
         }
         walk_distances(s, q, s->ids_a, count, s->distances_a);
         for (uint32_t i = 0; i < count; i++) {
@@ -277,7 +282,7 @@ static double aim_for(double recall) {
 static bool fill_table(calibration *c, calibration_table *table, const vd_executor *executor) {
     double most = aim_for(c->h->options.recall_target);
     most = most > 0.999 ? most : 0.999;
-    size_t cap = 0;
+    size_t cap = 0, still = 0;
     table->count = 0;
     c->cap = caps[0];
     for (size_t i = 0; i < CALIBRATION_POINTS;) {
@@ -287,13 +292,15 @@ static bool fill_table(calibration *c, calibration_table *table, const vd_execut
         }
         double before = table->count ? table->points[table->count - 1].recall : 0.0;
         bool stuck = table->count && recall < most && recall - before < 0.0005 && gammas[i] > 0.1;
-        if (stuck && recall < aim_for(c->h->options.recall_target) && cap + 1 < sizeof caps / sizeof caps[0]) {
+        bool wider = cap + 1 < sizeof caps / sizeof caps[0] && caps[cap + 1] <= vd_hnsw_count(c->h) / 4;
+        if (stuck && recall < aim_for(c->h->options.recall_target) && wider) {
             c->cap = caps[++cap]; /* the pool is what ends the hard ones: once more with a larger one */
             continue;
         }
         table->points[table->count].recall = recall > before ? recall : before;
         table->points[table->count++].gamma = gammas[i++];
-        if (recall >= most || (stuck && gammas[i - 1] > 0.5)) {
+        still = stuck ? still + 1 : 0;
+        if (recall >= most || still == 2) {
             break;
         }
     }
@@ -335,7 +342,9 @@ void search_reach(const vd_hnsw *index, double recall, uint32_t k, double *gamma
     *cap = EF_UNKNOWN;
     if (t) {
         uint64_t count = vd_hnsw_count(h);
+        double least = GAMMA_LEAST * log2(1.0 / (1.0 - (recall < 0.999 ? recall : 0.999)));
         *gamma = gamma_for(t, recall);
+        *gamma = *gamma > least ? *gamma : least;
         *gamma *= count > t->items ? 1.0 + GROWTH * log2((double)count / (double)t->items) : 1.0;
         *cap = t->cap;
     }
@@ -369,21 +378,23 @@ bool vd_hnsw_calibration_stale(const vd_hnsw *index) {
     return count > SCAN_ITEMS && (at == 0 || change * 20 >= at);
 }
 
-static void publish(vd_hnsw *h, calibration_table *table) {
+static bool publish(vd_hnsw *h, calibration_table *table) {
     pthread_mutex_lock(&h->writer);
     calibration_table *old = atomic_load_explicit(&h->calibration, memory_order_relaxed);
     bool room = !old || retire_reserve(h, 1) == VD_OK;
     if (room) {
         atomic_store_explicit(&h->calibration, table, memory_order_release);
+        atomic_store_explicit(&h->recalibrate, false, memory_order_relaxed);
     }
     if (room && old) {
         retire(h, RETIRED_BLOCK, (uintptr_t)old, sizeof *old);
-        reclaim(h, false);
     }
+    reclaim(h, false);
     pthread_mutex_unlock(&h->writer);
     if (!room) {
         mem_release(&h->allocator, table, sizeof *table);
     }
+    return room;
 }
 
 vd_status vd_hnsw_calibrate(vd_hnsw *h, const vd_executor *executor, vd_error *err) {
@@ -410,13 +421,12 @@ vd_status vd_hnsw_calibrate(vd_hnsw *h, const vd_executor *executor, vd_error *e
             pthread_mutex_unlock(&h->writer);
         }
     }
-    atomic_store_explicit(&h->recalibrate, false, memory_order_relaxed);
     done = done && fill_table(&c, table, executor);
     mem_release(&h->allocator, c.samples, CALIBRATION_SAMPLE * sizeof *c.samples);
     vd_hnsw_leave(h, &guard);
     if (done && items) {
         table->items = items;
-        publish(h, table);
+        done = publish(h, table);
     } else {
         mem_release(&h->allocator, table, sizeof *table);
     }

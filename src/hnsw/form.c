@@ -246,15 +246,17 @@ typedef struct code_parts {
     _Alignas(64) int8_t code[VD_DIMENSION_MAX + KERNEL_LINE_CODES];
 } code_parts;
 
-static float code_scale(float largest) {
-    return largest > SCALE_LEAST ? largest / 127.0f : 0.0f;
+/* The largest code. With the upper halves alone a code stands for the middle of sixteen, 120 at most: what is read from such a form
+ * and written to it again is the same. */
+static float code_most(const form *f) {
+    return f->planes[FORM_LOW].stride ? 127.0f : 120.0f;
 }
 
-static void make_code(const vd_hnsw *h, const float *vector, int8_t *code, float *scale) {
+static void make_code(const vd_hnsw *h, const form *f, const float *vector, int8_t *code, float *scale) {
     float largest = h->kernels->max_abs(vector, h->options.dimension);
-    *scale = code_scale(largest);
-    (void)h->kernels->quantize(vector, h->options.dimension, largest > SCALE_LEAST ? 127.0f / largest : 0.0f, code,
-                               h->code_size);
+    bool usable = largest > SCALE_LEAST;
+    *scale = usable ? largest / code_most(f) : 0.0f;
+    (void)h->kernels->quantize(vector, h->options.dimension, usable ? code_most(f) / largest : 0.0f, code, h->code_size);
 }
 
 static uint16_t *rest16_of(const form *f, uint32_t slot) {
@@ -320,7 +322,7 @@ static void write_complement(const vd_hnsw *h, form *f, uint32_t slot, const flo
 static void write_codes(const vd_hnsw *h, form *f, uint32_t slot, const float *vector, double norm2) {
     code_parts parts;
     float scale;
-    make_code(h, vector, parts.code, &scale);
+    make_code(h, f, vector, parts.code, &scale);
     if (f->keep) {
         vector_head *head = (vector_head *)(void *)form_at(f, FORM_HEAD, slot);
         head->scale = scale;
@@ -486,7 +488,7 @@ const float *form_canonical(const vd_hnsw *h, const form *f, const float *vector
     }
     code_parts parts;
     float scale;
-    make_code(h, vector, parts.code, &scale);
+    make_code(h, f, vector, parts.code, &scale);
     if (!f->planes[FORM_LOW].stride) {
         _Alignas(64) uint8_t halves[2][VD_DIMENSION_MAX / 2 + KERNEL_LINE];
         h->kernels->pack(parts.code, h->code_size, halves[0], halves[1]);

@@ -47,8 +47,9 @@
  * four bits leaves in doubt. Measured on 384-d sentence embeddings: 99.9 % of the true ten nearest stand among the first 20. */
 #define REFINE_LEAST 10
 #define REFINE_CHUNK 8
-/* Candidates measured exactly beyond k, at most: those that the error of the codes leaves in doubt (search.c). */
-#define RERANK_EXTRA       8
+/* Candidates measured exactly beyond k, at most: those that the error of the codes leaves in doubt (search.c). Usually one; many where
+ * vectors lie closer together than codes can tell. */
+#define RERANK_MOST        64
 #define CALIBRATION_K      10
 #define CALIBRATION_SAMPLE 400
 /* Most that the pool of a search by recall can hold: hard queries look further, easy ones stop long before. */
@@ -486,7 +487,7 @@ struct scratch {
     candidate *candidates;             /* [pool_capacity + 2 VD_M_MAX + LINK_BATCH_MAX] */
     float *occlusion;                  /* the same length: prune.c */
     uint16_t *occlusion_checked;
-    result *results; /* [pool_capacity + 16]: search.c */
+    result *results; /* [pool_capacity + RERANK_MOST + 16]: search.c */
     uint32_t *ids_a, *ids_b; /* [BATCH_SLOTS_MAX] */
     float *distances_a;      /* [BATCH_SLOTS_MAX + KERNEL_OUT_PAD] */
     uint64_t distances;      /* counted since the scratch was taken */
@@ -494,6 +495,7 @@ struct scratch {
     uint64_t budget;   /* of `distances`; UINT64_MAX: none */
     const int *cancel; /* or NULL */
     bool truncated;
+    bool stale; /* the form was replaced: what is met from now on may not be in it */
     uint32_t hops;
 };
 /* NULL when out of memory. `ef`: pool entries needed. */

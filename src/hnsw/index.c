@@ -272,6 +272,11 @@ void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats) {
         .distances = atomic_load_explicit(&h->distances, memory_order_relaxed) +
                      (h->writer_scratch ? h->writer_scratch->distances : 0),
     };
+    for (size_t i = 0; i < h->retired_count; i++) { /* replaced forms that a reader may still see */
+        stats->memory_bytes += h->retired[i].kind == RETIRED_FORM
+                                   ? form_bytes((const form *)h->retired[i].value, atomic_load(&h->slots))
+                                   : 0;
+    }
     calibration_figures(h, stats);
     pthread_mutex_unlock(&h->writer);
 }

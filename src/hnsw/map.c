@@ -195,7 +195,6 @@ uint32_t id_map_find(const vd_hnsw *h, vd_id id) {
 
 uint32_t vector_map_find(const vd_hnsw *h, const float *vector) {
     float stored[VD_DIMENSION_MAX];
-    const form *f = form_of(h);
     map_table *t = atomic_load_explicit(&((vd_hnsw *)h)->vector_map.table, memory_order_acquire);
     if (!t) {
         return SLOT_NONE;
@@ -209,7 +208,8 @@ uint32_t vector_map_find(const vd_hnsw *h, const float *vector) {
         }
         if (entry_live(at) && ((at ^ hash) >> 32) == 0) {
             uint32_t slot = entry_slot(at);
-            form_read(h, f, slot, stored);
+            /* After the entry: a form that is at least as new as the slot. */
+            form_read(h, form_of(h), slot, stored);
             if (memcmp(stored, vector, bytes) == 0) {
                 return slot;
             }

@@ -34,7 +34,7 @@ static scratch *scratch_new(const vd_hnsw *h, uint32_t slots, uint32_t ef) {
                       (entries + CANDIDATES_MORE) * sizeof(candidate),
                       (entries + CANDIDATES_MORE) * sizeof(float),
                       (entries + CANDIDATES_MORE) * sizeof(uint16_t),
-                      (entries + 16) * sizeof(result),
+                      (entries + RERANK_MOST + 16) * sizeof(result),
                       BATCH_SLOTS_MAX * sizeof(uint32_t),
                       BATCH_SLOTS_MAX * sizeof(uint32_t),
                       (BATCH_SLOTS_MAX + KERNEL_OUT_PAD) * sizeof(float)};
@@ -88,6 +88,7 @@ static void scratch_fresh(scratch *s) {
     s->budget = UINT64_MAX;
     s->cancel = NULL;
     s->truncated = false;
+    s->stale = false;
 }
 
 void scratch_free(const vd_hnsw *h, scratch *s) {

@@ -101,6 +101,10 @@ void run_scan(search_run *r) {
             count += slot_state(h, slot) == STATE_LIVE && (!filter || filter_allows(h, filter, slot)) &&
                      !is_hidden(r, slot);
         }
+        if (form_of(h) != s->form) { /* after the states: see walk_turn */
+            s->stale = true;
+            return;
+        }
         walk_distances(s, &s->refine, s->ids_a, count, distances);
         for (uint32_t i = 0; i < count; i++) {
             float bound = scan_bound(r);
@@ -185,6 +189,9 @@ static vd_status start_walk(search_run *r) {
         return VD_OK;
     }
     float stretch = r->gamma < 0 ? 0.0f : (float)((1.0 + r->gamma) * (1.0 + r->gamma));
+    if (s->stale) {
+        return VD_OK;
+    }
     walk_begin(h, s, nearest, 0, window, stretch, rank, r->hidden);
     if (r->plan == VD_PLAN_FILTER_HOP) {
         uint32_t seeds[16];
@@ -248,7 +255,7 @@ static void harvest(search_run *r) {
     for (uint32_t i = 0; i < count && i < 2; i++) {
         form_prefetch(s->form, c[i].slot);
     }
-    for (uint32_t i = 0; i < count && c[i].distance <= limit && extra <= RERANK_EXTRA; i++) {
+    for (uint32_t i = 0; i < count && c[i].distance <= limit && extra < RERANK_MOST; i++) {
         if (i + 2 < count) {
             form_prefetch(s->form, c[i + 2].slot);
         }
@@ -261,6 +268,7 @@ static void harvest(search_run *r) {
         if (i + 1 == count && found < r->k && count < s->pool.size) { /* so many of them were no answers */
             refine_some(s, count, s->pool.size);
             count = s->pool.size;
+            i = UINT32_MAX; /* sorted anew: from the first, repeats are dropped */
         }
     }
 }
@@ -291,9 +299,12 @@ static void scan_all(search_run *r) {
 /* The walk is over: its answer, and the item that equals the query. */
 static void settle(search_run *r) {
     const vd_hnsw *h = r->h;
+    if (r->s->stale) {
+        return;
+    }
     harvest(r);
     uint32_t same = vector_map_find(h, form_canonical(h, r->s->form, r->query, r->s->query_vector));
-    if (same != SLOT_NONE && same != r->hidden && same < r->s->slot_limit) {
+    if (same != SLOT_NONE && same != r->hidden && same < r->s->slot_limit && form_of(h) == r->s->form) {
         emit(r, same);
     }
     uint64_t most = r->options->filter ? r->matches : vd_hnsw_count(h) - (r->hidden != SLOT_NONE);
@@ -331,9 +342,12 @@ static vd_status conclude(search_run *r) {
         if (form_of(h) == r->s->form && !r->dead && !r->exact && r->top.count >= r->k) {
             break; /* nothing that died meanwhile was in the way, and repeated ids did not leave the answer short */
         }
-        if (++r->tries >= RETRIES) {
+        bool stale = r->s->stale || form_of(h) != r->s->form; /* an answer of an old form is no answer; forms change rarely */
+        r->tries += !stale;
+        if (r->tries >= RETRIES) {
             break;
         }
+        r->s->stale = false;
         vd_status status = look(r);
         if (status) {
             return status;
@@ -346,7 +360,7 @@ vd_status run_step(search_run *r) {
     const vd_hnsw *h = r->h;
     scratch *s = r->s;
     r->walking = false;
-    if ((r->flux || in_flux(h, r->seq) || atomic_load_explicit(&((vd_hnsw *)h)->dead_pending, memory_order_acquire)) &&
+    if (!s->stale && (r->flux || in_flux(h, r->seq) || atomic_load_explicit(&((vd_hnsw *)h)->dead_pending, memory_order_acquire)) &&
         !s->truncated) {
         /* A batch that is being written just where the query looks, or the dead there, can take all the room or draw the bound in:
          * then the walk is done again with more of both. */
@@ -383,9 +397,10 @@ vd_status run_begin(search_run *r, const vd_hnsw *h, const float *query, const v
     r->s->budget = options->max_distances ? options->max_distances : UINT64_MAX;
     r->s->cancel = options->cancel;
     r->top.best = r->s->results;
-    r->top.capacity = (size_t)r->k + RERANK_EXTRA;
+    r->top.capacity = (size_t)r->k + RERANK_MOST;
     r->plan = options->filter ? filter_plan(r) : VD_PLAN_WALK;
-    if (options->exact || items <= SCAN_ITEMS || items <= r->k) {
+    /* What would look at half of them might as well look at all, exactly. */
+    if (options->exact || items <= SCAN_ITEMS || items / 2 <= r->ef || r->k > WINDOW_MOST / 2) {
         r->plan = options->filter ? VD_PLAN_FILTER_SCAN : VD_PLAN_SCAN;
     }
     vd_status status = look(r);

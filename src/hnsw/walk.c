@@ -171,8 +171,12 @@ float lane_error(const vd_hnsw *h, const scratch *s, uint32_t slot, error_of wha
         relative = what != ERROR_BOUND ? 4.0 * unit : unit + dimension * 0x1p-23;
     }
     relative += what != ERROR_BOUND ? 0x1p-21 : 0x1p-19;
-    return (float)(euclidean ? 2.0 * length * x_length * relative + 0x1p-21 * (length * length + x_length * x_length)
-                             : relative);
+    if (!euclidean) {
+        return (float)relative;
+    }
+    /* Squares of tiny vectors are subnormal in float32: off by 2^-150 each, which integer dots of codes multiply. */
+    double tiny = (f->codes ? 0x1p-134 : 0x1p-147) * dimension;
+    return (float)(2.0 * length * x_length * relative + 0x1p-21 * (length * length + x_length * x_length) + tiny);
 }
 
 /* ---- one level ---- */
@@ -288,6 +292,12 @@ void walk_turn(const vd_hnsw *h, scratch *s) {
         collected = w->filter ? filter_collect(h, s, w->popped, w->level, w->next_batch)
                               : collect(h, s, w->popped, w->level, w->next_batch);
         s->hops++;
+        /* A slot that was free when the form was replaced is written in the new one alone; the link to it was stored after that. */
+        if (form_of(h) != s->form) {
+            s->stale = true;
+            w->done = true;
+            return;
+        }
     }
     w->popped = pop(s, bound_of(s));
     if (w->popped != SLOT_NONE) {
@@ -342,6 +352,10 @@ bool walk_descend(const vd_hnsw *h, scratch *s, uint64_t entry, uint32_t target,
                 uint32_t neighbour = link_get(list, i);
                 s->ids_a[found] = neighbour;
                 found += neighbour < s->slot_limit;
+            }
+            if (form_of(h) != s->form) {
+                s->stale = true;
+                return true;
             }
             s->query.score(&s->query.query, &s->query.plane, s->ids_a, 0, s->ids_a, found, s->distances_a);
             walk_distances(s, &s->query, s->ids_a, found, s->distances_a);

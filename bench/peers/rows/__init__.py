@@ -1,4 +1,5 @@
 """The rows of the comparison, by name. Libraries are imported in the worker of a row only."""
+
 from __future__ import annotations
 
 import importlib
@@ -33,7 +34,15 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("vectord-sq8", "vectord sq8", "vectord_row", "VectordSq8", ours=True, plotted=False),
     Entry("vectord-sq4", "vectord sq4", "vectord_row", "VectordSq4", ours=True, plotted=False),
     Entry("vectord-f32", "vectord f32", "vectord_row", "VectordF32", ours=True, plotted=False),
-    Entry("vectord-avx2", "vectord, AVX2 only", "vectord_row", "Vectord", ours=True, plotted=False, environment={"VECTORD_CPU": "avx2"}),
+    Entry(
+        "vectord-avx2",
+        "vectord, AVX2 only",
+        "vectord_row",
+        "Vectord",
+        ours=True,
+        plotted=False,
+        environment={"VECTORD_CPU": "avx2"},
+    ),
     Entry("hnswlib", "hnswlib", "hnswlib_row", "Hnswlib"),
     Entry("faiss", "Faiss HNSW", "faiss_row", "FaissFlat"),
     Entry("faiss-sq8", "Faiss HNSW SQ8", "faiss_row", "FaissSq8"),
@@ -55,7 +64,7 @@ BY_NAME: dict[str, Entry] = {entry.name: entry for entry in ENTRIES}
 
 
 def choose(names: str) -> list[Entry]:
-    """`names` is a comma-separated list of rows, or of the words ours, peers and all; an unknown one is an error that lists them."""
+    """`names`: rows, or the words ours, peers and all, separated by commas. An unknown one is an error that lists them."""
     chosen: list[Entry] = []
     for name in filter(None, (part.strip() for part in names.split(","))):
         if name in ("all", "ours", "peers"):

@@ -1,5 +1,8 @@
 """AlayaLite with RaBitQ: a quantised graph in the manner of SymphonyQG, static once built."""
+
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from alayalite.index import Index
@@ -34,8 +37,8 @@ class AlayaRabitq(Row):
     def set_knob(self, knob: float) -> None:
         self.ef = int(knob)
 
-    def one(self, query: np.ndarray) -> np.ndarray:
+    def one(self, query: np.ndarray) -> Any:
         return self.index.search(query, self.k, self.ef)
 
-    def batch(self, queries: np.ndarray, threads: int) -> np.ndarray:
+    def batch(self, queries: np.ndarray, threads: int) -> Any:
         return self.index.batch_search(queries, self.k, self.ef, threads)

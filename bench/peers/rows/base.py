@@ -1,4 +1,5 @@
 """What a row of the comparison is: one index, built once and searched with one knob."""
+
 from __future__ import annotations
 
 import time
@@ -42,7 +43,7 @@ class Row:
         """One query as `prepare` shaped it; whatever the library answers with (`ids_of` reads it, outside the timing)."""
         raise NotImplementedError
 
-    def batch(self, queries: np.ndarray, threads: int) -> Optional[np.ndarray]:
+    def batch(self, queries: np.ndarray, threads: int) -> Any:
         """All queries in one call; None when the library has no such call."""
         raise NotImplementedError
 
@@ -51,7 +52,7 @@ class Row:
     def prepare(self, queries: np.ndarray) -> list[np.ndarray]:
         return [np.ascontiguousarray(query) for query in queries]
 
-    def ids_of(self, answer: Any) -> Sequence[int]:
+    def ids_of(self, answer: Any) -> Any:
         return answer
 
     def version(self) -> str:
@@ -99,7 +100,7 @@ class Row:
         elapsed = (clock() - began) / 1e9
         return [self.ids_of(answer) for answer in answers], np.array(times, dtype=np.int64), elapsed
 
-    def time_batch(self, queries: np.ndarray, threads: int, seconds: float) -> Optional[tuple[np.ndarray, float]]:
+    def time_batch(self, queries: np.ndarray, threads: int, seconds: float) -> Optional[tuple[Any, float]]:
         """All queries in one call, as often as fits. Ids and queries a second."""
         calls = 0
         began = time.perf_counter()

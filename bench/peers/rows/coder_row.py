@@ -1,10 +1,11 @@
 """coder/hnsw, in Go: a program of its own (coder/main.go) searches and takes the time."""
+
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from typing import Any, Optional, Sequence
+from typing import Any, Optional
 
 import numpy as np
 
@@ -24,10 +25,23 @@ class Coder(Row):
         if not os.access(program, os.X_OK):
             raise RuntimeError("the Go program was not built")
         self.program = subprocess.Popen(
-            [program, "-base", os.path.join(self.folder, "base.npy"), "-queries", os.path.join(self.folder, "queries.npy"),
-             "-dimension", str(self.dimension), "-rows", str(len(base)), "-seconds", str(SECONDS_TO_BUILD)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [
+                program,
+                "-base",
+                os.path.join(self.folder, "base.npy"),
+                "-queries",
+                os.path.join(self.folder, "queries.npy"),
+                "-dimension",
+                str(self.dimension),
+                "-rows",
+                str(len(base)),
+                "-seconds",
+                str(SECONDS_TO_BUILD),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.built = self.ask(do="build")
         self.knob = 10
         return {"add": self.built["seconds"]}
@@ -57,7 +71,7 @@ class Coder(Row):
         answer = self.ask(do="one", knob=self.knob, k=self.k, queries=len(queries), seconds=seconds)
         return answer["ids"], np.array(answer["ns"], dtype=np.int64), answer["seconds"]
 
-    def time_batch(self, queries: np.ndarray, threads: int, seconds: float) -> Optional[tuple[Sequence[Sequence[int]], float]]:
+    def time_batch(self, queries: np.ndarray, threads: int, seconds: float) -> Optional[tuple[Any, float]]:
         answer = self.ask(do="many", knob=self.knob, k=self.k, queries=len(queries), threads=threads)
         return answer["ids"], len(queries) / answer["seconds"]
 

@@ -1,4 +1,5 @@
 """Faiss: HNSW over float32 and over 8-bit scalar quantisation (which is not measured again exactly afterwards)."""
+
 from __future__ import annotations
 
 import sys
@@ -38,13 +39,13 @@ class FaissFlat(Row):
         self.use(1)
         return [query.reshape(1, -1) for query in np.ascontiguousarray(queries)]
 
-    def one(self, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def one(self, query: np.ndarray) -> Any:
         return self.index.search(query, self.k)
 
-    def ids_of(self, answer: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    def ids_of(self, answer: Any) -> Any:
         return answer[1][0]
 
-    def batch(self, queries: np.ndarray, threads: int) -> np.ndarray:
+    def batch(self, queries: np.ndarray, threads: int) -> Any:
         self.use(threads)
         return self.index.search(queries, self.k)[1]
 

@@ -1,10 +1,13 @@
 """hnswlib: the reference implementation of HNSW."""
+
 from __future__ import annotations
+
+from typing import Any
 
 import hnswlib
 import numpy as np
 
-from .base import EF_CONSTRUCTION, M, SEED, Row, timed
+from .base import EF_CONSTRUCTION, SEED, M, Row, timed
 
 
 class Hnswlib(Row):
@@ -19,11 +22,11 @@ class Hnswlib(Row):
     def set_knob(self, knob: float) -> None:
         self.index.set_ef(int(knob))
 
-    def one(self, query: np.ndarray) -> np.ndarray:
+    def one(self, query: np.ndarray) -> Any:
         return self.index.knn_query(query, self.k, 1)
 
-    def ids_of(self, answer: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    def ids_of(self, answer: Any) -> Any:
         return answer[0][0]
 
-    def batch(self, queries: np.ndarray, threads: int) -> np.ndarray:
+    def batch(self, queries: np.ndarray, threads: int) -> Any:
         return self.index.knn_query(queries, self.k, threads)[0]

@@ -1,4 +1,5 @@
 """Scalable Vector Search: Vamana over float32, over LVQ codes and over LeanVec."""
+
 from __future__ import annotations
 
 import os
@@ -43,18 +44,18 @@ class SvsF32(Row):
         self.use(1)
         return super().prepare(queries)
 
-    def one(self, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def one(self, query: np.ndarray) -> Any:
         return self.index.search(query, self.k)
 
-    def ids_of(self, answer: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    def ids_of(self, answer: Any) -> Any:
         return answer[0][0]
 
-    def batch(self, queries: np.ndarray, threads: int) -> np.ndarray:
+    def batch(self, queries: np.ndarray, threads: int) -> Any:
         self.use(threads)
         return self.index.search(queries, self.k)[0]
 
     def version(self) -> str:
-        return svs.library_version()
+        return str(svs.library_version())
 
 
 class SvsLvq(SvsF32):

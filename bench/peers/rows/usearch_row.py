@@ -1,4 +1,5 @@
 """USearch, float32 and 8-bit integers (which are not measured again exactly afterwards)."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -17,7 +18,9 @@ class UsearchF32(Row):
     settings = "f32, inner product, connectivity 16, expansion_add 200"
 
     def build(self, base: np.ndarray, threads: int) -> dict[str, float]:
-        self.index = Index(ndim=self.dimension, metric=self.metric, dtype=self.dtype, connectivity=M, expansion_add=EF_CONSTRUCTION)
+        self.index = Index(
+            ndim=self.dimension, metric=self.metric, dtype=self.dtype, connectivity=M, expansion_add=EF_CONSTRUCTION
+        )
         keys = np.arange(len(base))
         return {"add": timed(lambda: self.index.add(keys, base, threads=threads))}
 
@@ -27,10 +30,10 @@ class UsearchF32(Row):
     def one(self, query: np.ndarray) -> Any:
         return self.index.search(query, self.k, threads=1)
 
-    def ids_of(self, answer: Any) -> np.ndarray:
+    def ids_of(self, answer: Any) -> Any:
         return answer.keys
 
-    def batch(self, queries: np.ndarray, threads: int) -> np.ndarray:
+    def batch(self, queries: np.ndarray, threads: int) -> Any:
         return self.index.search(queries, self.k, threads=threads).keys
 
     def facts(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """vectord's engine through its Python package."""
+
 from __future__ import annotations
 
-import os
-from typing import Any, Optional
+from typing import Any, Optional, Sequence
 
 import numpy as np
 from vectord import Index, library_version
@@ -17,7 +17,7 @@ class Vectord(Row):
 
     knob_name = "recall"
     integer_knob = False
-    ladder = RECALLS
+    ladder: Sequence[float] = RECALLS
     encoding = "auto"
     optimized = True
     settings = "encoding auto, M=16, ef_construction=200; optimized, calibrated; asked for a recall"
@@ -41,13 +41,13 @@ class Vectord(Row):
         else:
             self.ef = int(knob)
 
-    def one(self, query: np.ndarray) -> tuple[Any, np.ndarray]:
+    def one(self, query: np.ndarray) -> Any:
         return self.index.search(query, self.k, ef=self.ef, recall=self.recall)
 
-    def ids_of(self, answer: tuple[Any, np.ndarray]) -> np.ndarray:
+    def ids_of(self, answer: Any) -> Any:
         return np.asarray(answer[0]).reshape(-1)
 
-    def batch(self, queries: np.ndarray, threads: int) -> np.ndarray:
+    def batch(self, queries: np.ndarray, threads: int) -> Any:
         return np.asarray(self.index.search(queries, self.k, ef=self.ef, recall=self.recall, threads=threads)[0])
 
     def version(self) -> str:
@@ -56,7 +56,6 @@ class Vectord(Row):
     def facts(self) -> dict[str, Any]:
         stats = self.index.stats
         return {
-            "processor": os.environ.get("VECTORD_CPU", "as it is"),
             "encoding": stats.encoding,
             "memory_bytes": stats.memory_bytes,
         }

@@ -1,10 +1,13 @@
 """Voyager, float32."""
+
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import voyager
 
-from .base import EF_CONSTRUCTION, M, SEED, Row, timed
+from .base import EF_CONSTRUCTION, SEED, M, Row, timed
 
 
 class Voyager(Row):
@@ -22,11 +25,11 @@ class Voyager(Row):
     def set_knob(self, knob: float) -> None:
         self.ef = int(knob)
 
-    def one(self, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def one(self, query: np.ndarray) -> Any:
         return self.index.query(query, self.k, 1, self.ef)
 
-    def ids_of(self, answer: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    def ids_of(self, answer: Any) -> Any:
         return answer[0]
 
-    def batch(self, queries: np.ndarray, threads: int) -> np.ndarray:
+    def batch(self, queries: np.ndarray, threads: int) -> Any:
         return self.index.query(queries, self.k, threads, self.ef)[0]

@@ -1,9 +1,10 @@
 """VSAG: HGraph over 8-bit codes, answers put in order again by float32. It has no call for several queries."""
+
 from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import Optional
+from typing import Any
 
 import numpy as np
 import pyvsag
@@ -40,13 +41,13 @@ class VsagSq8(Row):
     def set_knob(self, knob: float) -> None:
         self.search = json.dumps({"hgraph": {"ef_search": int(knob)}})
 
-    def one(self, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def one(self, query: np.ndarray) -> Any:
         return self.index.knn_search(query, self.k, self.search)
 
-    def ids_of(self, answer: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    def ids_of(self, answer: Any) -> Any:
         return answer[0]
 
-    def batch(self, queries: np.ndarray, threads: int) -> Optional[np.ndarray]:
+    def batch(self, queries: np.ndarray, threads: int) -> Any:
         """With one thread there is nothing but the loop; with more, Python's threads share the queries."""
         if threads == 1:
             return None

@@ -145,8 +145,8 @@ INLINE void score_floats(const kernel_query *q, const kernel_plane *p, const uin
     for (uint32_t j = 0; j < count; j += BATCH) {
         uint32_t s[BATCH];
         batch_pick(s, slots + j, count - j);
-        batch_prefetch_floats(&next, p, dimension * size_of(e), scaled);
         const uint8_t *x[BATCH];
+        const uint8_t *y[BATCH];
         __m256 sum[BATCH][2];
         __m256 factor[BATCH];
         for (int k = 0; k < BATCH; k++) {
@@ -154,8 +154,14 @@ INLINE void score_floats(const kernel_query *q, const kernel_plane *p, const uin
             sum[k][0] = sum[k][1] = _mm256_setzero_ps();
             factor[k] = squared && e == F16 ? _mm256_set1_ps(p->factor[s[k]]) : _mm256_setzero_ps();
         }
+        const bool prefetch = batch_ahead_beside(&next, p, dimension * size_of(e), scaled, x, y);
         size_t i = 0;
         for (; i + 16 <= dimension; i += 16) {
+            if (prefetch && i * size_of(e) % KERNEL_LINE == 0) {
+                for (int k = 0; k < BATCH; k++) {
+                    batch_prefetch_line(y[k] + i * size_of(e));
+                }
+            }
             const __m256 v0 = _mm256_loadu_ps(q->vector + i);
             const __m256 v1 = _mm256_loadu_ps(q->vector + i + 8);
             for (int k = 0; k < BATCH; k++) {
@@ -188,7 +194,8 @@ INLINE void score_floats(const kernel_query *q, const kernel_plane *p, const uin
         const __m128 four = reduce_four(sum);
         put(out + j, squared ? four : _mm_sub_ps(base, _mm_mul_ps(four, _mm_mul_ps(scale, four_of(p->factor, s)))));
     }
-    batch_prefetch_floats(&next, p, dimension * size_of(e), scaled);
+    batch_ahead_turn(&next);
+    batch_ahead_floats(&next, p, dimension * size_of(e), scaled);
 }
 
 TARGET void kernels_avx2_dot_f32(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,

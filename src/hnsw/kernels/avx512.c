@@ -101,13 +101,18 @@ INLINE __m512i dot_both(const __m512i *query, const uint8_t *high, const uint8_t
     return sum;
 }
 
-/* The same for a turn's four and any number of lines, through which the query is read once. */
-INLINE void dot_high_four(__m512i sum[BATCH], const int8_t *code, const uint8_t *const high[BATCH], size_t lines) {
+/* The same for a turn's four and any number of lines, through which the query is read once; what is ahead is prefetched on
+ * the way. */
+INLINE void dot_high_four(__m512i sum[BATCH], const int8_t *code, const uint8_t *const high[BATCH], size_t lines,
+                          batch_ahead *next, const kernel_plane *p) {
     __m512i sum16[BATCH];
     for (int k = 0; k < BATCH; k++) {
         sum[k] = sum16[k] = _mm512_setzero_si512();
     }
     for (size_t b = 0; b < lines; b++) {
+        if (b % 4 == 0) {
+            batch_ahead_code(next, p, lines, false);
+        }
         const __m512i q0 = query_of(code, 2 * b);
         const __m512i q1 = query_of(code, 2 * b + 1);
         for (int k = 0; k < BATCH; k++) {
@@ -121,12 +126,15 @@ INLINE void dot_high_four(__m512i sum[BATCH], const int8_t *code, const uint8_t 
 }
 
 INLINE void dot_both_four(__m512i sum[BATCH], const int8_t *code, const uint8_t *const high[BATCH],
-                          const uint8_t *const low[BATCH], size_t lines) {
+                          const uint8_t *const low[BATCH], size_t lines, batch_ahead *next, const kernel_plane *p) {
     __m512i sum1[BATCH];
     for (int k = 0; k < BATCH; k++) {
         sum[k] = sum1[k] = _mm512_setzero_si512();
     }
     for (size_t b = 0; b < lines; b++) {
+        if (b % 4 == 0) {
+            batch_ahead_code(next, p, lines, true);
+        }
         const __m512i q0 = query_of(code, 2 * b);
         const __m512i q1 = query_of(code, 2 * b + 1);
         for (int k = 0; k < BATCH; k++) {
@@ -161,7 +169,7 @@ INLINE void score_codes(const kernel_query *q, const kernel_plane *p, const uint
     for (uint32_t j = 0; j < count; j += BATCH) {
         uint32_t s[BATCH];
         batch_pick(s, slots + j, count - j);
-        batch_prefetch_codes(&next, p, lines, both);
+        batch_ahead_turn(&next);
         const uint8_t *high[BATCH];
         const uint8_t *low[BATCH];
         __m512i sum[BATCH];
@@ -169,20 +177,23 @@ INLINE void score_codes(const kernel_query *q, const kernel_plane *p, const uint
             high[k] = p->high + s[k] * stride;
             low[k] = both ? p->low + s[k] * stride : NULL;
             if (fixed) {
+                batch_ahead_code(&next, p, lines, both);
                 sum[k] = both ? dot_both(query, high[k], low[k], fixed) : dot_high(query, high[k], fixed);
             }
         }
         if (!fixed && both) {
-            dot_both_four(sum, q->code, high, low, lines);
+            dot_both_four(sum, q->code, high, low, lines, &next, p);
         } else if (!fixed) {
-            dot_high_four(sum, q->code, high, lines);
+            dot_high_four(sum, q->code, high, lines, &next, p);
         }
+        batch_ahead_codes(&next, p, lines, both);
         const __m128i dot = sum_four(sum[0], sum[1], sum[2], sum[3]);
         const __m128i whole = _mm_sub_epi32(both ? dot : _mm_add_epi32(dot, dot), offset);
         const __m128 product = _mm_mul_ps(_mm_cvtepi32_ps(whole), _mm_mul_ps(scale, four_of(factor, s)));
         put(out + j, _mm_sub_ps(norm2 ? _mm_add_ps(base, four_of(norm2, s)) : base, product));
     }
-    batch_prefetch_codes(&next, p, lines, both);
+    batch_ahead_turn(&next);
+    batch_ahead_codes(&next, p, lines, both);
 }
 
 TARGET static void high_3(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,
@@ -284,8 +295,8 @@ INLINE void score_floats(const kernel_query *q, const kernel_plane *p, const uin
     for (uint32_t j = 0; j < count; j += BATCH) {
         uint32_t s[BATCH];
         batch_pick(s, slots + j, count - j);
-        batch_prefetch_floats(&next, p, dimension * size_of(e), scaled);
         const uint8_t *x[BATCH];
+        const uint8_t *y[BATCH];
         __m512 sum[BATCH];
         __m512 factor[BATCH];
         for (int k = 0; k < BATCH; k++) {
@@ -293,8 +304,14 @@ INLINE void score_floats(const kernel_query *q, const kernel_plane *p, const uin
             sum[k] = _mm512_setzero_ps();
             factor[k] = squared && e == F16 ? _mm512_set1_ps(p->factor[s[k]]) : _mm512_setzero_ps();
         }
+        const bool prefetch = batch_ahead_beside(&next, p, dimension * size_of(e), scaled, x, y);
         size_t i = 0;
         for (; i + 16 <= dimension; i += 16) {
+            if (prefetch && i * size_of(e) % KERNEL_LINE == 0) {
+                for (int k = 0; k < BATCH; k++) {
+                    batch_prefetch_line(y[k] + i * size_of(e));
+                }
+            }
             const __m512 v = _mm512_loadu_ps(q->vector + i);
             for (int k = 0; k < BATCH; k++) {
                 sum[k] = step(sum[k], v, load(e, x[k], i, 0xffff), factor[k], e, squared, 0xffff);
@@ -310,7 +327,8 @@ INLINE void score_floats(const kernel_query *q, const kernel_plane *p, const uin
         const __m128 four = reduce_four(sum);
         put(out + j, squared ? four : _mm_sub_ps(base, _mm_mul_ps(four, _mm_mul_ps(scale, four_of(p->factor, s)))));
     }
-    batch_prefetch_floats(&next, p, dimension * size_of(e), scaled);
+    batch_ahead_turn(&next);
+    batch_ahead_floats(&next, p, dimension * size_of(e), scaled);
 }
 
 TARGET static void dot_f32(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,

@@ -133,8 +133,8 @@ INLINE void score_floats(const kernel_query *q, const kernel_plane *p, const uin
     for (uint32_t j = 0; j < count; j += BATCH) {
         uint32_t s[BATCH];
         batch_pick(s, slots + j, count - j);
-        batch_prefetch_floats(&next, p, dimension * size_of(e), scaled);
         const uint8_t *x[BATCH];
+        const uint8_t *y[BATCH];
         float32x4_t sum[BATCH][4]; /* sum[k][n] is lanes 4n .. 4n+3 */
         float32x4_t factor[BATCH];
         for (int k = 0; k < BATCH; k++) {
@@ -144,8 +144,14 @@ INLINE void score_floats(const kernel_query *q, const kernel_plane *p, const uin
                 sum[k][n] = vdupq_n_f32(0);
             }
         }
+        const bool prefetch = batch_ahead_beside(&next, p, dimension * size_of(e), scaled, x, y);
         size_t i = 0;
         for (; i + 16 <= dimension; i += 16) {
+            if (prefetch && i * size_of(e) % KERNEL_LINE == 0) {
+                for (int k = 0; k < BATCH; k++) {
+                    batch_prefetch_line(y[k] + i * size_of(e));
+                }
+            }
             for (size_t n = 0; n < 4; n++) {
                 const float32x4_t v = load(F32, query, i + 4 * n);
                 for (int k = 0; k < BATCH; k++) {
@@ -166,7 +172,8 @@ INLINE void score_floats(const kernel_query *q, const kernel_plane *p, const uin
         const float32x4_t four = reduce_four(sum);
         put(out + j, squared ? four : vsubq_f32(base, vmulq_f32(four, vmulq_f32(scale, four_of(p->factor, s)))));
     }
-    batch_prefetch_floats(&next, p, dimension * size_of(e), scaled);
+    batch_ahead_turn(&next);
+    batch_ahead_floats(&next, p, dimension * size_of(e), scaled);
 }
 
 void kernels_neon_dot_f32(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,

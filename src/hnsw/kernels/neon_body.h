@@ -59,18 +59,21 @@ INLINE void score_codes(const kernel_query *q, const kernel_plane *p, const uint
     for (uint32_t j = 0; j < count; j += BATCH) {
         uint32_t s[BATCH];
         batch_pick(s, slots + j, count - j);
-        batch_prefetch_codes(&next, p, lines, both);
+        batch_ahead_turn(&next);
         int32x4_t sum[BATCH];
         for (int k = 0; k < BATCH; k++) {
+            batch_ahead_code(&next, p, lines, both);
             const size_t at = s[k] * p->stride;
             sum[k] = both ? dot_both(code, high + at, low + at, lines) : dot_high(code, high + at, lines);
         }
+        batch_ahead_codes(&next, p, lines, both);
         const int32x4_t dot = vpaddq_s32(vpaddq_s32(sum[0], sum[1]), vpaddq_s32(sum[2], sum[3]));
         const int32x4_t whole = vsubq_s32(both ? dot : vaddq_s32(dot, dot), offset);
         const float32x4_t product = vmulq_f32(vcvtq_f32_s32(whole), vmulq_f32(scale, four_of(p->factor, s)));
         put(out + j, vsubq_f32(norm2 ? vaddq_f32(base, four_of(norm2, s)) : base, product));
     }
-    batch_prefetch_codes(&next, p, lines, both);
+    batch_ahead_turn(&next);
+    batch_ahead_codes(&next, p, lines, both);
 }
 
 TARGET static void score_high(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,

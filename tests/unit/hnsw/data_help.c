@@ -179,8 +179,8 @@ static void find_limits(data *d) {
     uint32_t k = d->count < DATA_K ? d->count : DATA_K;
     for (uint32_t q = 0; q < d->queries; q++) {
         for (uint32_t i = 0; i < d->count; i++) {
-            all[i] = oracle_distance(d->metric, d->query + (size_t)q * d->dimension,
-                                     d->base + (size_t)i * d->dimension, d->dimension);
+            all[i] = oracle_distance(d->metric, d->query + (size_t)q * d->dimension, d->base + (size_t)i * d->dimension,
+                                     d->dimension);
         }
         qsort(all, d->count, sizeof *all, by_value);
         d->limit[q] = all[k - 1];
@@ -237,8 +237,7 @@ void data_add(const data *d, vd_hnsw *index, uint32_t from, uint32_t to, const v
         uint32_t n = to - from < BATCH ? to - from : BATCH;
         for (uint32_t i = 0; i < n; i++) {
             numbers[i] = from + i;
-            items[i] =
-                (vd_hnsw_item){data_id(&numbers[i]), d->base + (size_t)(from + i) * d->dimension, NULL};
+            items[i] = (vd_hnsw_item){data_id(&numbers[i]), d->base + (size_t)(from + i) * d->dimension, NULL};
         }
         OK(vd_hnsw_add(index, items, n, executor, err));
         from += n;

@@ -13,23 +13,23 @@
 enum { DATA_K = 10 };
 
 typedef enum data_kind {
-    DATA_REAL,        /* data/packages-5k: sentence embeddings, queries from elsewhere */
-    DATA_UNIFORM,     /* in [-1, 1], 32 dimensions */
-    DATA_CLUSTERED,   /* 50 centres, spread a third of their distance */
-    DATA_COPIES,      /* 30 % exact copies, and one group of 2,000 (at most half) that are all equal */
-    DATA_GRID,        /* small whole numbers: full of ties */
-    DATA_FOREIGN,     /* clusters, and queries from a place where there are none */
-    DATA_SORTED,      /* added in the order of the first coordinate */
-    DATA_BY_CLUSTER,  /* added cluster by cluster */
-    DATA_OFFSET,      /* a spread of 1 around a point that is 1,000 away */
-    DATA_D2,          /* uniform, few dimensions: */
-    DATA_D3,          /* in these the graph has least to choose from */
+    DATA_REAL,       /* data/packages-5k: sentence embeddings, queries from elsewhere */
+    DATA_UNIFORM,    /* in [-1, 1], 32 dimensions */
+    DATA_CLUSTERED,  /* 50 centres, spread a third of their distance */
+    DATA_COPIES,     /* 30 % exact copies, and one group of 2,000 (at most half) that are all equal */
+    DATA_GRID,       /* small whole numbers: full of ties */
+    DATA_FOREIGN,    /* clusters, and queries from a place where there are none */
+    DATA_SORTED,     /* added in the order of the first coordinate */
+    DATA_BY_CLUSTER, /* added cluster by cluster */
+    DATA_OFFSET,     /* a spread of 1 around a point that is 1,000 away */
+    DATA_D2,         /* uniform, few dimensions: */
+    DATA_D3,         /* in these the graph has least to choose from */
     DATA_D8,
-    DATA_DOMINANT,    /* one dimension a thousand times as wide as the others, which tell the nearest apart */
-    DATA_NEAR,        /* clusters of 40 whose spread is far below the step of a 4-bit code */
-    DATA_NORMS,       /* lengths that vary tenfold */
+    DATA_DOMINANT,     /* one dimension a thousand times as wide as the others, which tell the nearest apart */
+    DATA_NEAR,         /* clusters of 40 whose spread is far below the step of a 4-bit code */
+    DATA_NORMS,        /* lengths that vary tenfold */
     DATA_FAR_CLUSTERS, /* 100 clusters, each small beside its distance to the next */
-    DATA_SPARSE,      /* nine of ten components are 0, none is negative */
+    DATA_SPARSE,       /* nine of ten components are 0, none is negative */
     DATA_KINDS
 } data_kind;
 
@@ -38,10 +38,10 @@ typedef struct data {
     const char *name;
     vd_metric metric;
     uint32_t dimension, count, queries;
-    float *base;    /* [count * dimension] in the order of adding; the id of a row is its number, in 4 bytes */
-    float *query;   /* [queries * dimension] */
+    float *base;     /* [count * dimension] in the order of adding; the id of a row is its number, in 4 bytes */
+    float *query;    /* [queries * dimension] */
     uint32_t *group; /* [count] the cluster of each row, 0 where there are none */
-    double *limit;  /* [queries] exact distance of the DATA_K-th nearest row */
+    double *limit;   /* [queries] exact distance of the DATA_K-th nearest row */
 } data;
 
 const char *data_name(data_kind kind);
