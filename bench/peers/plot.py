@@ -36,6 +36,7 @@ LOOKS: dict[str, tuple[str, str, str, float]] = {
     "voyager": ("pink", "", "diamond", 1.5),
     "svs": ("sky", "", "square", 1.5),
     "svs-lvq": ("sky", "5 3", "square", 1.5),
+    "svs-lvq8": ("sky", "2 3", "ring", 1.5),
     "vsag": ("amber", "", "triangle", 1.5),
     "alayalite": ("violet", "", "diamond", 1.5),
 }

@@ -50,7 +50,7 @@ vd_status convert_locked(vd_hnsw *h, vd_encoding encoding, const vd_executor *ex
     executor_run(executor, convert_task, &c, c.slots > 4 * CHUNK ? executor_width(executor) : 1);
     atomic_store_explicit(&h->form, fresh, memory_order_release);
     retire(h, RETIRED_FORM, (uintptr_t)old, 0);
-    memset(h->returned, 0, h->slot_limit / RETURN_SLOTS + 1); /* nothing of the new form has been given back */
+    memset(h->returned, 0, c.slots / RETURN_SLOTS + 1); /* nothing of the new form has been given back */
     h->returned_slots = 0;
     return VD_OK;
 }

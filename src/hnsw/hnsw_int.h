@@ -73,6 +73,7 @@ typedef struct plane {
     size_t stride;   /* bytes per slot; 0: the plane is not there */
     size_t reserved; /* bytes of address space */
     size_t huge;     /* bytes from the start that stand on huge pages (or were refused them) */
+    bool usable;     /* all of it, from the start */
     bool walked;     /* large and read at random: worth huge pages */
     bool payload;    /* what a free slot holds is of no use to anyone: its pages may be given back */
 } plane;
@@ -240,7 +241,8 @@ struct vd_hnsw {
     plane upper_plane;
     uint64_t released_slots; /* since pages were last given back */
     uint64_t returned_slots; /* whose pages have been given back */
-    uint8_t *returned;       /* [slot_limit / RETURN_SLOTS + 1] of blocks */
+    plane returned_plane;    /* a byte per block of RETURN_SLOTS */
+    uint8_t *returned;
     /* the same planes by their types */
     _Atomic uint32_t *links;
     _Atomic uint8_t *state;

@@ -1,6 +1,9 @@
 /*
  * planes.c - the arrays that never move. Address space for as many slots as this machine could ever hold is reserved once per
- * plane; memory becomes usable in steps. So there is no reallocation, no lock for readers, and no copy when an index grows.
+ * plane; memory is taken as it is written to. So there is no reallocation, no lock for readers, and no copy when an index grows.
+ * Where the system accounts for memory strictly (vm.overcommit_memory 2), address space is reserved without access and made usable in
+ * steps; everywhere else it is writable from the start, and neighbouring planes are one mapping to the system, which has room for
+ * some 65,000 (vm.max_map_count): thousands of indexes fit.
  *
  * Huge pages stand only where a whole one is filled: the part that a reserve will fill is advised before it is touched, and what
  * small writes have filled bit by bit is collapsed when it is complete. The tail of a plane stays on small pages, so that an index
@@ -11,7 +14,6 @@
  *
  * Rejected: doubling segments (an extra load per access) and realloc (readers would need a lock).
  */
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -41,7 +43,12 @@ bool plane_open(plane *p, uint64_t slots) {
     }
     /* Huge-page aligned, so that the same slot stands in the same huge page on every run. */
     bytes = page_round(bytes) + HUGE_PAGE_BYTES;
-    uint8_t *raw = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    uint8_t *raw = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
+    p->usable = raw != MAP_FAILED;
+    if (raw == MAP_FAILED) {
+        raw = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_NONE, flags, -1, 0);
+    }
     if (raw == MAP_FAILED) {
         return false;
     }
@@ -74,7 +81,7 @@ bool plane_commit(plane *p, uint64_t from, uint64_t to, uint64_t filled) {
         return true;
     }
     size_t start = page_round(p->stride * from), end = page_round(p->stride * to);
-    if (start < end && mprotect(p->base + start, end - start, PROT_READ | PROT_WRITE) != 0) {
+    if (!p->usable && start < end && mprotect(p->base + start, end - start, PROT_READ | PROT_WRITE) != 0) {
         return false;
     }
     if (p->walked) {
@@ -107,6 +114,7 @@ static void describe(vd_hnsw *h) {
     p[PLANE_ID_SIZES] = (plane){.stride = sizeof *h->id_sizes};
     p[PLANE_PAYLOADS] = (plane){.stride = sizeof *h->payloads};
     h->upper_plane = (plane){.stride = sizeof *h->upper_links * h->upper_stride};
+    h->returned_plane = (plane){.stride = 1};
 }
 
 static void name_planes(vd_hnsw *h) {
@@ -122,6 +130,7 @@ static void name_planes(vd_hnsw *h) {
     h->id_sizes = (void *)p[PLANE_ID_SIZES].base;
     h->payloads = (void *)p[PLANE_PAYLOADS].base;
     h->upper_links = (void *)h->upper_plane.base;
+    h->returned = h->returned_plane.base;
 }
 
 static size_t slot_bytes(const vd_hnsw *h) {
@@ -138,7 +147,9 @@ static bool reserve_all(vd_hnsw *h) {
             return false;
         }
     }
-    return plane_open(&h->upper_plane, h->upper_limit);
+    uint64_t blocks = h->slot_limit / RETURN_SLOTS + 1;
+    return plane_open(&h->upper_plane, h->upper_limit) && plane_open(&h->returned_plane, blocks) &&
+           plane_commit(&h->returned_plane, 0, blocks, 0);
 }
 
 void planes_close(vd_hnsw *h) {
@@ -148,7 +159,7 @@ void planes_close(vd_hnsw *h) {
     plane_close(&h->upper_plane);
     form_free(h, atomic_load_explicit(&h->form, memory_order_relaxed));
     atomic_store_explicit(&h->form, NULL, memory_order_relaxed);
-    mem_release(&h->allocator, h->returned, h->slot_limit / RETURN_SLOTS + 1);
+    plane_close(&h->returned_plane);
     h->returned = NULL;
 }
 
@@ -162,17 +173,13 @@ vd_status planes_open(vd_hnsw *h, vd_error *err) {
         first = VD_ENCODING_SQ8; /* codes are kept whole, whether half of their bits are walked on or all */
     }
     describe(h);
-    uint64_t least_bytes = slot_bytes(h) + (h->options.discard_vectors ? 1u : 4u) * (uint64_t)h->options.dimension / 2;
+    uint64_t dimension = h->options.dimension;
+    uint64_t least_bytes = slot_bytes(h) + (h->options.discard_vectors ? dimension / 2 : 4 * dimension);
     uint64_t limit = memory / least_bytes * 5 / 4;
     limit = limit > VD_ITEMS_MAX ? VD_ITEMS_MAX : limit < STEP_SLOTS ? STEP_SLOTS : limit;
     for (;; limit /= 2) {
         h->slot_limit = (uint32_t)limit;
         h->upper_limit = (uint32_t)(limit / 8 < STEP_SLOTS ? STEP_SLOTS : limit / 8);
-        h->returned = mem_alloc(&h->allocator, h->slot_limit / RETURN_SLOTS + 1);
-        if (!h->returned) {
-            return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
-        }
-        memset(h->returned, 0, h->slot_limit / RETURN_SLOTS + 1);
         form *f = reserve_all(h) ? form_new(h, first, 0) : NULL;
         if (f) {
             atomic_store_explicit(&h->form, f, memory_order_release);

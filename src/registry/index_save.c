@@ -267,6 +267,9 @@ static int64_t save_delay_locked(const vd_index *index) {
 
 /* At once when the index has doubled; after a smaller change when nothing is written any more. */
 static void request_calibration_locked(vd_index *index) {
+    if (!index->calibrate_task) { /* still being loaded */
+        return;
+    }
     if (vd_hnsw_calibration_due(index->engine)) {
         saver_request(index->calibrate_task, CALIBRATION_DELAY_MS);
     } else if (vd_hnsw_calibration_stale(index->engine)) {

@@ -51,12 +51,11 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("voyager", "Voyager", "voyager_row", "Voyager"),
     Entry("svs", "SVS Vamana", "svs_row", "SvsF32"),
     Entry("svs-lvq", "SVS LVQ4x8", "svs_row", "SvsLvq"),
+    Entry("svs-lvq8", "SVS LVQ8", "svs_row", "SvsLvq8"),
     Entry("vsag", "VSAG sq8", "vsag_row", "VsagSq8"),
     Entry("alayalite", "AlayaLite RaBitQ", "alaya_row", "AlayaRabitq"),
     Entry("coder", "coder/hnsw", "coder_row", "Coder", slow=True, plotted=False),
     # Other settings of the same libraries, to see that the ones above are their best.
-    Entry("svs-lvq4x4", "SVS LVQ4x4", "svs_row", "SvsLvq4x4", extra=True),
-    Entry("svs-lvq8x8", "SVS LVQ8x8", "svs_row", "SvsLvq8x8", extra=True),
     Entry("svs-leanvec", "SVS LeanVec", "svs_row", "SvsLeanVec", extra=True),
 )
 

@@ -14,7 +14,6 @@ from .base import EF_CONSTRUCTION, M, Row, timed
 class SvsF32(Row):
     package = "scalable-vs"
     knob_name = "window"
-    spare = 1.0  # size of the buffer as a multiple of the window: what two-level codes measure again comes from it
     settings = "Vamana float32, MIP, degree 32, window 200, alpha 0.95"
 
     def data(self, base: np.ndarray) -> Any:
@@ -33,7 +32,7 @@ class SvsF32(Row):
 
     def set_knob(self, knob: float) -> None:
         parameters = self.index.search_parameters
-        parameters.buffer_config = svs.SearchBufferConfig(int(knob), max(int(knob), int(knob * self.spare)))
+        parameters.buffer_config = svs.SearchBufferConfig(int(knob))  # a larger buffer made no set faster
         self.index.search_parameters = parameters
 
     def use(self, threads: int) -> None:
@@ -61,9 +60,9 @@ class SvsF32(Row):
 class SvsLvq(SvsF32):
     """Its loaders read files only, so the rows are written out once."""
 
-    primary, residual = 4, 8
-    spare = 1.5
-    settings = "Vamana LVQ4x8, MIP, degree 32, window 200, alpha 0.95, buffer 1.5 windows"
+    primary = 4  # bits that are walked with
+    residual = 8  # and those that the window is put in order with at the end
+    settings = "Vamana LVQ4x8, MIP, degree 32, window 200, alpha 0.95"
 
     def file(self, base: np.ndarray) -> Any:
         path = os.path.join(self.folder, f"svs-{len(base)}.fvecs")
@@ -76,18 +75,13 @@ class SvsLvq(SvsF32):
         return svs.LVQLoader(self.file(base), primary=self.primary, residual=self.residual, padding=32)
 
 
-class SvsLvq4x4(SvsLvq):
-    primary, residual = 4, 4
-    settings = "Vamana LVQ4x4, MIP, degree 32, window 200, alpha 0.95, buffer 1.5 windows"
-
-
-class SvsLvq8x8(SvsLvq):
-    primary, residual = 8, 8
-    settings = "Vamana LVQ8x8, MIP, degree 32, window 200, alpha 0.95, buffer 1.5 windows"
+class SvsLvq8(SvsLvq):
+    primary, residual = 8, 0
+    settings = "Vamana LVQ8, MIP, degree 32, window 200, alpha 0.95"
 
 
 class SvsLeanVec(SvsLvq):
-    settings = "Vamana LeanVec to half the dimensions, lvq8 and lvq8, MIP, degree 32, window 200, alpha 0.95, buffer 1.5 windows"
+    settings = "Vamana LeanVec to half the dimensions, lvq8 and lvq8, MIP, degree 32, window 200, alpha 0.95"
 
     def data(self, base: np.ndarray) -> Any:
         kind = svs.LeanVecKind.lvq8

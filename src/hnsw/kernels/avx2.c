@@ -1,16 +1,17 @@
 /*
  * avx2.c - the kernels for x86-64 with AVX2 and F16C (Haswell, 2013, and nearly everything after).
  *
- * Vectors go four per turn (batch.h), their four sums are reduced together. Sixteen lanes of the contract are two registers.
- * Tails of a vector are masked loads: a masked-out lane is not read, and holds +0.0; sums start at +0.0 and so are never
- * -0.0 (rounding to nearest, -0.0 comes only of -0.0 + -0.0), so the zeros that a tail adds change no bit.
+ * Vectors go four per turn (batch.h), their four sums are reduced together. Sixteen lanes of the contract are two
+ * registers. Tails of a vector are masked loads: a masked-out lane is not read, and holds +0.0; sums start at +0.0 and
+ * so are never -0.0 (rounding to nearest, -0.0 comes only of -0.0 + -0.0), so the zeros that a tail adds change no bit.
  *
  * Codes: vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits. Of nibbles such a pair is at most
- * 2 * 15 * 127 = 3810, and eight of them (two lines, both halves of each byte) at most 30480, which still fits; then vpmaddwd
- * widens to 32 bits, and multiplies by 16 on the way where that is wanted. Whole codes would not fit: 2 * 255 * 127.
+ * 2 * 15 * 127 = 3810, and eight of them (two lines, both halves of each byte) at most 30480, which still fits; then
+ * vpmaddwd widens to 32 bits, and multiplies by 16 on the way where that is wanted. Whole codes would not fit, with
+ * pairs of 2 * 255 * 127.
  *
- * Relies on select.c for never calling this on a machine without these instructions: every function carries its target, so
- * the rest of the program stays plain x86-64.
+ * Relies on select.c for never calling this on a machine without these instructions: every function carries its target,
+ * so the rest of the program stays plain x86-64.
  */
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -360,9 +361,9 @@ TARGET void kernels_avx2_unpack(const uint8_t *high, const uint8_t *low, size_t 
 
 /* Zero codes are few: eight values are restored as if there were none, then those lanes are overwritten one by one.
  *
- * What the contract says of the upper byte, r + d less the 24 bits, is that of r - rest24 + 0x7fffff: one more when the 24
- * bits of r are ahead of the rest by more than half their range. The sign of the code, which its product with the scale has
- * too, is above all that. */
+ * What the contract says of the upper byte, r + d less the 24 bits, is that of r - rest24 + 0x7fffff: one more when the
+ * 24 bits of r are ahead of the rest by more than half their range. The sign of the code, which its product with the
+ * scale has too, is above all that. */
 TARGET void kernels_avx2_restore(const int8_t *code, const uint16_t *rest16, const uint8_t *rest8, float scale,
                                  const uint8_t *exceptions, bool sparse, size_t dimension, float *out) {
     const __m256 scales = _mm256_set1_ps(scale);

@@ -1,6 +1,6 @@
 /*
- * avx2_body.h - what the sets with AVX2 share: the scores of codes around an inner product of one's own, and the names of
- * all else, which is compiled once, in avx2.c.
+ * avx2_body.h - what the sets with AVX2 share: the scores of codes around an inner product of one's own, and the names
+ * of all else, which is compiled once, in avx2.c.
  *
  * The file that includes this defines before: TARGET, the attribute of its functions; INLINE; and
  *   __m256i dot_high(code, high, lines)       lanes whose sum is dot(code, high), of one vector
@@ -43,7 +43,7 @@ INLINE void put(float *out, __m128 distances) {
     _mm_storeu_ps(out, _mm_max_ps(distances, _mm_setzero_ps()));
 }
 
-/* {sum of a, sum of b, sum of c, sum of d}: interleaving keeps the four apart while each add halves the lanes of all. */
+/* {sum of a, sum of b, sum of c, sum of d}: interleaving keeps them apart while each add halves the lanes of all. */
 INLINE __m128i sum_four(__m256i a, __m256i b, __m256i c, __m256i d) {
     const __m256i ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
     const __m256i cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));

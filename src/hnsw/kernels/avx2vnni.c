@@ -1,9 +1,9 @@
 /*
  * avx2vnni.c - the kernels for x86-64 with AVX2 and AVX-VNNI (the desktop processors since 2021 that have no AVX-512).
  *
- * Only the inner products of codes are of its own; all else is that of avx2.c. vpdpbusd adds four products of an unsigned
- * and a signed byte to a lane without saturation. So upper nibbles are left where they are, as 16 times their value, and it
- * is their sum that is shifted.
+ * Only the inner products of codes are of its own; all else is that of avx2.c. vpdpbusd adds four products of an
+ * unsigned and a signed byte to a lane without saturation. So upper nibbles are left where they are, as 16 times their
+ * value, and it is their sum that is shifted.
  */
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -38,8 +38,8 @@ INLINE __m256i dot_high(const int8_t *code, const uint8_t *high, size_t lines) {
     return _mm256_add_epi32(sum, _mm256_srai_epi32(sum16, 4));
 }
 
-/* Four sums for the four kinds of nibbles: to put the codes together first would take two shifts more and save two products
- * only. */
+/* Four sums for the four kinds of nibbles: to put the codes together first would take two shifts more and save two
+ * products only. */
 INLINE __m256i dot_both(const int8_t *code, const uint8_t *high, const uint8_t *low, size_t lines) {
     __m256i high0 = _mm256_setzero_si256();
     __m256i high1 = _mm256_setzero_si256();

@@ -1,16 +1,17 @@
 /*
  * avx512.c - the kernels for x86-64 with AVX-512 F, BW, VL, DQ and VNNI, and F16C.
  *
- * Vectors go four per turn (batch.h), their four sums are reduced together. Sixteen lanes of the contract are one register,
- * so a vector of floats is one sum and four of them hide the latency of an addition. Tails are masked loads: a masked-out
- * lane is not read, and holds +0.0; sums start at +0.0 and so are never -0.0 (rounding to nearest, -0.0 comes only of
- * -0.0 + -0.0), so the zeros that a tail adds change no bit.
+ * Vectors go four per turn (batch.h), their four sums are reduced together. Sixteen lanes of the contract are one
+ * register, so a vector of floats is one sum and four of them hide the latency of an addition. Tails are masked loads:
+ * a masked-out lane is not read, and holds +0.0; sums start at +0.0 and so are never -0.0 (rounding to nearest, -0.0
+ * comes only of -0.0 + -0.0), so the zeros that a tail adds change no bit.
  *
  * Codes: vpdpbusd takes unsigned bytes, four products of at most 255 * 127 to a lane, without saturation. So the upper
- * nibbles are left where they are, as 16 times their value, and it is their sum that is shifted down, not every register.
+ * nibbles are left where they are, as 16 times their value, and it is their sum that is shifted down, not every
+ * register.
  *
- * Relies on select.c for never calling this on a machine without these instructions: every function carries its target, so
- * the rest of the program stays plain x86-64.
+ * Relies on select.c for never calling this on a machine without these instructions: every function carries its target,
+ * so the rest of the program stays plain x86-64.
  */
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -40,7 +41,7 @@ INLINE void put(float *out, __m128 distances) {
 
 /* ---- codes ---- */
 
-/* {sum of a, sum of b, sum of c, sum of d}: interleaving keeps the four apart while each add halves the lanes of all. */
+/* {sum of a, sum of b, sum of c, sum of d}: interleaving keeps them apart while each add halves the lanes of all. */
 INLINE __m128i sum_four(__m512i a, __m512i b, __m512i c, __m512i d) {
     const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
@@ -58,9 +59,9 @@ INLINE __m512i upper_of(__m512i x) {
     return _mm512_and_si512(x, _mm512_set1_epi8((char)0xf0));
 }
 
-/* The codes of both planes put together again, those in the lower and those in the upper halves; 0xca is "where the first
- * operand has ones the second, else the third". What a shift brings over from the neighbouring byte falls where the other
- * operand is taken. */
+/* The codes of both planes put together again, those in the lower and those in the upper halves; 0xca is "where the
+ * first operand has ones the second, else the third". What a shift brings over from the neighbouring byte falls where
+ * the other operand is taken. */
 INLINE __m512i first_of(__m512i high, __m512i low) {
     return _mm512_ternarylogic_epi32(_mm512_set1_epi8((char)0xf0), _mm512_slli_epi16(high, 4), low, 0xca);
 }
@@ -77,8 +78,8 @@ INLINE __m512i query_of(const int8_t *code, size_t n) {
     return _mm512_load_si512(code + n * 64);
 }
 
-/* Lanes whose sum is dot(code, high), of one vector: the upper halves, divided by 16, and then the lower ones on top. One
- * sum per vector, since a turn's four run beside one another, and those of the next turn too. */
+/* Lanes whose sum is dot(code, high), of one vector: the upper halves, divided by 16, and then the lower ones on top.
+ * One sum per vector, since a turn's four run beside one another, and those of the next turn too. */
 INLINE __m512i dot_high(const __m512i *query, const uint8_t *high, size_t lines) {
     __m512i sum = _mm512_setzero_si512();
     for (size_t b = 0; b < lines; b++) {
@@ -101,8 +102,8 @@ INLINE __m512i dot_both(const __m512i *query, const uint8_t *high, const uint8_t
     return sum;
 }
 
-/* The same for a turn's four and any number of lines, through which the query is read once; what is ahead is prefetched on
- * the way. */
+/* The same for a turn's four and any number of lines, through which the query is read once; what is ahead is prefetched
+ * on the way. */
 INLINE void dot_high_four(__m512i sum[BATCH], const int8_t *code, const uint8_t *const high[BATCH], size_t lines,
                           batch_ahead *next, const kernel_plane *p) {
     __m512i sum16[BATCH];
@@ -226,8 +227,8 @@ TARGET static void both_any(const kernel_query *q, const kernel_plane *p, const 
     score_codes(q, p, slots, count, ahead, ahead_count, out, true, 0);
 }
 
-/* 384 and 768 components have their own. Functions apart, not one with three loops: what the loops share would be kept in
- * registers that each of them needs. */
+/* 384 and 768 components have their own. Functions apart, not one with three loops: what the loops share would be kept
+ * in registers that each of them needs. */
 static void score_high(const kernel_query *q, const kernel_plane *p, const uint32_t *slots, uint32_t count,
                        const uint32_t *ahead, uint32_t ahead_count, float *out) {
     const kernel_score score = p->stride == 3 * KERNEL_LINE ? high_3 : p->stride == 6 * KERNEL_LINE ? high_6 : high_any;
@@ -454,13 +455,13 @@ TARGET static void unpack(const uint8_t *high, const uint8_t *low, size_t size, 
 
 /* Sixteen values, those of `m` alone loaded and stored.
  *
- * What the contract says of the upper byte, r + d less the 24 bits, is that of r - rest24 + 0x7fffff: one more when the 24
- * bits of r are ahead of the rest by more than half their range. The sign of the code is that of its product with the scale,
- * so far from the lower bits that it can stay on.
+ * What the contract says of the upper byte, r + d less the 24 bits, is that of r - rest24 + 0x7fffff: one more when the
+ * 24 bits of r are ahead of the rest by more than half their range. The sign of the code is that of its product with
+ * the scale, so far from the lower bits that it can stay on.
  *
- * The lanes of zero codes get as many exceptions as there are, dealt out to them in order; all without a branch, as 2 % of
- * zero codes are in a quarter of all sixteens, which no processor foresees. A zero code that takes none has r = rest24 = 0,
- * and so a zero for its upper byte. */
+ * The lanes of zero codes get as many exceptions as there are, dealt out to them in order; all without a branch, as 2 %
+ * of zero codes are in a quarter of all sixteens, which no processor foresees. A zero code that takes none has r =
+ * rest24 = 0, and so a zero for its upper byte. */
 INLINE const uint8_t *restore_sixteen(const int8_t *code, const uint16_t *rest16, const uint8_t *rest8, __m512 scale,
                                       const uint8_t *exceptions, bool sparse, __mmask16 m, float *out) {
     const __m512i c = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)code));

@@ -1,13 +1,13 @@
 /*
- * batch.h - how the kernels with vector instructions go through their vectors: four per turn, the last repeated when fewer
- * are left. So every register of the query serves four vectors, a remainder needs no code of its own, the value of a vector
- * does not depend on its place in the batch, and nothing behind slots[count - 1] is read. Results are stored by whole turns,
- * for which the contract leaves room (KERNEL_OUT_PAD).
+ * batch.h - how the kernels with vector instructions go through their vectors: four per turn, the last repeated when
+ * fewer are left. So every register of the query serves four vectors, a remainder needs no code of its own, the value
+ * of a vector does not depend on its place in the batch, and nothing behind slots[count - 1] is read. Results are
+ * stored by whole turns, for which the contract leaves room (KERNEL_OUT_PAD).
  *
- * Prefetching goes by the same turns, and within a turn by its vectors: each is given its share of the slots that come next,
- * so that no more lines are asked for at once than a processor has buffers for (10 to 16 in those of today, and four records
- * of 192 bytes are 12 lines). Against a turn's share in one go that gained, on a Xeon of 2023 with AVX-512 and records in the
- * third cache, 2 to 5 % with codes of 384 components and 10 to 20 % with floats.
+ * Prefetching goes by the same turns, and within a turn by its vectors: each is given its share of the slots that come
+ * next, so that no more lines are asked for at once than a processor has buffers for (10 to 16 in those of today, and
+ * four records of 192 bytes are 12 lines). Against a turn's share in one go that gained, on a Xeon of 2023 with AVX-512
+ * and records in the third cache, 2 to 5 % with codes of 384 components and 10 to 20 % with floats.
  */
 #ifndef VECTORD_HNSW_KERNELS_BATCH_H
 #define VECTORD_HNSW_KERNELS_BATCH_H
@@ -18,12 +18,11 @@
 
 #include "hnsw/kernels/kernels.h"
 
-#define BATCH         4 /* vectors per turn */
-#define BATCH_INLINE  static inline __attribute__((always_inline))
-#define BATCH_ALIGNED __attribute__((aligned(KERNEL_LINE)))
+#define BATCH        4 /* vectors per turn */
+#define BATCH_INLINE static inline __attribute__((always_inline))
 
-/* s[0..BATCH) = the next slots, left >= 1. Minima rather than branches: how many are left is anyone's guess, and a wrong one
- * costs as much as two vectors. */
+/* s[0..BATCH) = the next slots, left >= 1. Minima rather than branches: how many are left is anyone's guess, and a
+ * wrong one costs as much as two vectors. */
 BATCH_INLINE void batch_pick(uint32_t s[BATCH], const uint32_t *slots, uint32_t left) {
     const uint32_t last = left - 1;
     for (uint32_t k = 0; k < BATCH; k++) {
@@ -60,8 +59,8 @@ BATCH_INLINE void batch_prefetch_line(const void *p) {
     __builtin_prefetch(p, 0, 3);
 }
 
-/* Prefetches one record of codes of this turn's share, if any is left: `lines` of the high plane, of the low one too when
- * `both`, and the numbers beside them. Called before each vector of a turn. */
+/* Prefetches one record of codes of this turn's share, if any is left: `lines` of the high plane, of the low one too
+ * when `both`, and the numbers beside them. Called before each vector of a turn. */
 BATCH_INLINE void batch_ahead_code(batch_ahead *a, const kernel_plane *p, size_t lines, bool both) {
     if (a->next < a->end) {
         const size_t slot = a->slots[a->next++];
@@ -100,9 +99,9 @@ BATCH_INLINE void batch_ahead_floats(batch_ahead *a, const kernel_plane *p, size
     }
 }
 
-/* Begins a turn with floats. A record of them is dozens of lines, too many for one go. So of the first BATCH records only the
- * addresses are given, in y, and while the kernel reads x it prefetches what has the same place in y (x once more where
- * nothing is to come). False when no slots are ahead at all: then it need not. */
+/* Begins a turn with floats. A record of them is dozens of lines, too many for one go. So of the first BATCH records
+ * only the addresses are given, in y, and while the kernel reads x it prefetches what has the same place in y (x once
+ * more where nothing is to come). False when no slots are ahead at all: then it need not. */
 BATCH_INLINE bool batch_ahead_beside(batch_ahead *a, const kernel_plane *p, size_t bytes, bool factor,
                                      const uint8_t *const x[BATCH], const uint8_t *y[BATCH]) {
     batch_ahead_turn(a);

@@ -1,15 +1,16 @@
 /*
  * neon.c - the kernels for 64-bit ARM, with what every such processor has (no dotprod, no i8mm).
  *
- * Vectors go four per turn (batch.h). Sixteen lanes of the contract are four registers. Tails of fewer than four floats are
- * copied into a zeroed register's worth, so the same code serves them; sums start at +0.0 and so are never -0.0 (rounding
- * to nearest, -0.0 comes only of -0.0 + -0.0), so the zeros of a tail change no bit.
+ * Vectors go four per turn (batch.h). Sixteen lanes of the contract are four registers. Tails of fewer than four floats
+ * are copied into a zeroed register's worth, so the same code serves them; sums start at +0.0 and so are never -0.0
+ * (rounding to nearest, -0.0 comes only of -0.0 + -0.0), so the zeros of a tail change no bit.
  *
- * Codes: NEON multiplies bytes of equal signedness only, and a nibble is a signed byte as well as an unsigned one. Products
- * are at most 15 * 127 = 1905 and are added in 16 bits, a line's 16 to each lane (30480) before they are widened.
+ * Codes: NEON multiplies bytes of equal signedness only, and a nibble is a signed byte as well as an unsigned one.
+ * Products are at most 15 * 127 = 1905 and are added in 16 bits, a line's 16 to each lane (30480) before they are
+ * widened.
  *
- * Relies on -ffp-contract=off: the intrinsics of multiply and add are plain operators to the compiler, and must not be fused.
- * For the same reason there is no vmlaq_f32 here, which may be made one instruction in any case.
+ * Relies on -ffp-contract=off: the intrinsics of multiply and add are plain operators to the compiler, and must not be
+ * fused. For the same reason there is no vmlaq_f32 here, which may be made one instruction in any case.
  */
 #if defined(__aarch64__)
 #include <arm_neon.h>
@@ -283,7 +284,7 @@ int32_t kernels_neon_quantize(const float *a, size_t dimension, float inverse_sc
     return vaddvq_s32(sum);
 }
 
-/* code + 128 is the code with its top bit flipped; sri and sli shift one operand into the other beside what stays of it. */
+/* code + 128 is the code with its top bit flipped; sri and sli shift one operand in beside what stays of the other. */
 void kernels_neon_pack(const int8_t *code, size_t size, uint8_t *high, uint8_t *low) {
     const uint8x16_t top = vdupq_n_u8(0x80);
     for (size_t i = 0; i < size / 2; i += 16) {
@@ -308,9 +309,9 @@ void kernels_neon_unpack(const uint8_t *high, const uint8_t *low, size_t size, i
 
 /* Four values of codes other than zero.
  *
- * What the contract says of the upper byte, r + d less the 24 bits, is that of r - rest24 + 0x7fffff: one more when the 24
- * bits of r are ahead of the rest by more than half their range. The sign of the code, which its product with the scale has
- * too, is above all that. */
+ * What the contract says of the upper byte, r + d less the 24 bits, is that of r - rest24 + 0x7fffff: one more when the
+ * 24 bits of r are ahead of the rest by more than half their range. The sign of the code, which its product with the
+ * scale has too, is above all that. */
 INLINE float32x4_t restore_four(int16x4_t code, uint16x4_t rest16, uint16x4_t rest8, float scale) {
     const int32x4_t c = vmovl_s16(code);
     const uint32x4_t rest = vorrq_u32(vmovl_u16(rest16), vshll_n_u16(rest8, 16));

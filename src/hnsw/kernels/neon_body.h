@@ -1,6 +1,6 @@
 /*
- * neon_body.h - what the sets for 64-bit ARM share: the scores of codes around an inner product of one's own, and the names
- * of all else, which is compiled once, in neon.c.
+ * neon_body.h - what the sets for 64-bit ARM share: the scores of codes around an inner product of one's own, and the
+ * names of all else, which is compiled once, in neon.c.
  *
  * The file that includes this defines before: TARGET, the attribute of its functions; INLINE; and
  *   int32x4_t dot_high(code, high, lines)       lanes whose sum is dot(code, high), of one vector

@@ -1,8 +1,8 @@
 /*
  * neondot.c - the kernels for 64-bit ARM with dotprod (most since 2018).
  *
- * Only the inner products of codes are of its own; all else is that of neon.c. sdot adds four products of signed bytes to a
- * lane; a nibble is a signed byte as well as an unsigned one.
+ * Only the inner products of codes are of its own; all else is that of neon.c. sdot adds four products of signed bytes
+ * to a lane; a nibble is a signed byte as well as an unsigned one.
  */
 #if defined(__aarch64__)
 #include <arm_neon.h>
@@ -25,7 +25,7 @@ INLINE int8x16_t upper(uint8x16_t x) {
     return vreinterpretq_s8_u8(vshrq_n_u8(x, 4));
 }
 
-/* To each lane four products. The header of an older clang has the intrinsic only when all of the file is for dotprod. */
+/* To each lane four products. An older clang has the intrinsic only when all of the file is for dotprod. */
 INLINE int32x4_t add_four(int32x4_t sum, int8x16_t a, int8x16_t b) {
 #if defined(__clang__) && __clang_major__ < 16
     __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(a), "w"(b));

@@ -1,6 +1,6 @@
 /*
- * restore.h - one value out of its code and what was kept beside it, in plain C: the body of the scalar kernel, and the last
- * few values of a vector in kernels that take many at a time but cannot load fewer.
+ * restore.h - one value out of its code and what was kept beside it, in plain C: the body of the scalar kernel, and the
+ * last few values of a vector in kernels that take many at a time but cannot load fewer.
  */
 #ifndef VECTORD_HNSW_KERNELS_RESTORE_H
 #define VECTORD_HNSW_KERNELS_RESTORE_H

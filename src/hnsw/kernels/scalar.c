@@ -1,9 +1,9 @@
 /*
  * scalar.c - the kernels in plain C: what runs where nothing better is known, and the oracle of the others.
  *
- * Written for the eye, with the contract of kernels.h as its outline: one vector at a time, one component at a time. Relies
- * on -ffp-contract=off, as everything here does: where the processor has a fused multiply-add (any 64-bit ARM), a compiler
- * left to itself would put it in and no other set would then come to the same bits.
+ * Written for the eye, with the contract of kernels.h as its outline: one vector at a time, one component at a time.
+ * Relies on -ffp-contract=off, as everything here does: where the processor has a fused multiply-add (any 64-bit ARM),
+ * a compiler left to itself would put it in and no other set would then come to the same bits.
  */
 #include <math.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 
 #define LANES 16
 
-/* ---- prefetching: all that is ahead when the first of the vectors is done; there is nothing here to hide it behind ---- */
+/* ---- prefetching: all that is ahead in one go, as there is nothing here to hide it behind ---- */
 
 static void prefetch(const uint8_t *from, size_t bytes) {
     for (size_t i = 0; i < bytes; i += KERNEL_LINE) {
@@ -78,7 +78,8 @@ static float of_f32(const uint8_t *values, size_t i) {
     return value;
 }
 
-/* A subnormal is its fraction times 2^-24; every other fraction keeps its place below an exponent that is 112 greater. */
+/* A subnormal is its fraction times 2^-24; every other fraction keeps its place below an exponent that is 112
+ * greater. */
 static float of_f16(const uint8_t *values, size_t i) {
     uint16_t half;
     memcpy(&half, values + i * sizeof half, sizeof half);

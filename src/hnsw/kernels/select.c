@@ -5,8 +5,9 @@
  * best of those, or the one the environment variable VECTORD_CPU names. A name that is unknown, or that this machine
  * cannot run, leaves the choice as it was: a setting carried from another machine must not stop a server.
  *
- * The compiler's own question covers the operating system too (does it save the wide registers?), but clang 14 knows neither
- * "f16c" nor "avxvnni" by name; both use the registers of AVX, so where "avx2" is answered with yes, one bit each is left.
+ * The compiler's own question covers the operating system too (does it save the wide registers?), but clang 14 knows
+ * neither "f16c" nor "avxvnni" by name; both use the registers of AVX, so where "avx2" is answered with yes, one bit
+ * each is left.
  *
  * Threading: the choice is made under pthread_once by whichever thread asks first, and never changes after.
  */

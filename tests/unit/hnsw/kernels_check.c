@@ -1,9 +1,10 @@
 /*
- * kernels_check.c - one set of kernels against the plain C ones, and all of them against the contract spelled out by hand.
+ * kernels_check.c - one set of kernels against the plain C ones, and all of them against the contract spelled out by
+ * hand.
  *
- * Everything must have the same bits, floats included. Every buffer a kernel is given ends where its page ends, or starts
- * where its page starts, and the pages beside it cannot be touched: one byte too far, read or written, ends the test with a
- * signal. What a function is not to use is a pointer into nowhere.
+ * Everything must have the same bits, floats included. Every buffer a kernel is given ends where its page ends, or
+ * starts where its page starts, and the pages beside it cannot be touched: one byte too far, read or written, ends the
+ * test with a signal. What a function is not to use is a pointer into nowhere.
  *
  * Scores are compared by slot with those of the plain kernels over all slots at once: so the value of a vector does not
  * depend on its place among the others, nor on how many there are.
@@ -44,7 +45,8 @@ static void score_rooms_free(score_rooms *r) {
     room_free(&r->out);
 }
 
-/* Slots in any order, some twice; the first and the last, beside the closed pages, are among them where there is room. */
+/* Slots in any order, some twice; the first and the last, beside the closed pages, are among them where there is
+ * room. */
 static void fill_slots(uint32_t *slots, size_t count, uint64_t *state) {
     for (size_t j = 0; j < count; j++) {
         slots[j] = (uint32_t)(next_random(state) % SLOTS);
@@ -194,7 +196,8 @@ static bool check_code_formula(const hnsw_kernels *set) {
             for (size_t j = 0; j < 2; j++) {
                 code[j][i] = (int8_t)((int)(next_random(&state) % 255) - 127);
                 dot[j] += query[i] * code[j][i];
-                /* What the upper half says: the middle of its sixteen values, -120, -104 .. 120, in halves of a step. */
+                /* What the upper half says: the middle of its sixteen values, -120, -104 .. 120, in halves of a
+                 * step. */
                 dot_high[j] += query[i] * (2 * ((code[j][i] + 128) / 16) - 15);
             }
         }
@@ -415,7 +418,8 @@ static bool check_float_formula(const hnsw_kernels *set) {
     return true;
 }
 
-/* Each of the 65536 halves, as the square of its distance from zero: the conversion is the reference's, subnormals and all. */
+/* Each of the 65536 halves, as the square of its distance from zero: the conversion is the reference's, subnormals and
+ * all. */
 static bool check_halves(const hnsw_kernels *set) {
     const float zero = 0.0f;
     const float factor = 1.0f;
@@ -759,8 +763,8 @@ static bool check_known_answers(const hnsw_kernels *set) {
         FAIL("%s: bytes %02x %02x, score_both %g score_high %g", set->name, high[0], low[0], (double)both,
              (double)out[0]);
     }
-    /* 5 * 0.25 = 1.25 = 0x3fa00000; the number nearest below that ends in 0xc00001 is 0x3fc00001, a 1.5; one that ends in
-     * 0x000001 is 0x40000001, and in 0x300000 0x3f300000: r is 0x3f900000, less than half of 0x1000000 from each. */
+    /* 5 * 0.25 = 1.25 = 0x3fa00000; the number nearest below that ends in 0xc00001 is 0x3fc00001, a 1.5; one that ends
+     * in 0x000001 is 0x40000001, and in 0x300000 0x3f300000: r is 0x3f900000, less than half of 0x1000000 from each. */
     _Alignas(64) const int8_t codes[128] = {5, -5, 5, 0, 0};
     const uint16_t rest16[5] = {1, 1, 0, 7, 0};
     const uint8_t rest8[5] = {0xc0, 0x00, 0x30, 0x80, 0};

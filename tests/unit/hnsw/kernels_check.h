@@ -1,6 +1,6 @@
 /*
- * kernels_check.h - what every set of kernels must do, as plain functions: run by cmocka on this machine (kernels_test.c)
- * and by a bare main under an emulator for another processor (kernels_check_main.c).
+ * kernels_check.h - what every set of kernels must do, as plain functions: run by cmocka on this machine
+ * (kernels_test.c) and by a bare main under an emulator for another processor (kernels_check_main.c).
  */
 #ifndef VECTORD_TESTS_KERNELS_CHECK_H
 #define VECTORD_TESTS_KERNELS_CHECK_H

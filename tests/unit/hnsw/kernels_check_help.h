@@ -1,6 +1,6 @@
 /*
- * kernels_check_help.h - what the checks of the kernels work on: memory between pages that cannot be touched, and kinds of
- * vectors that every rounding, tail and exponent occurs in. All of it comes from a seed: a failure can be had again.
+ * kernels_check_help.h - what the checks of the kernels work on: memory between pages that cannot be touched, and kinds
+ * of vectors that every rounding, tail and exponent occurs in. All of it comes from a seed: a failure can be had again.
  */
 #ifndef VECTORD_TESTS_KERNELS_CHECK_HELP_H
 #define VECTORD_TESTS_KERNELS_CHECK_HELP_H
@@ -81,9 +81,10 @@ static inline bool same(double a, double b) {
     return memcmp(&a, &b, sizeof a) == 0;
 }
 
-/* Kinds of vectors: in [-1, 1); of very different sizes; subnormal; the greatest floats; zeros of both signs; any finite
- * bits. The kinds after these are for restore: one value far above the rest; mostly +0; the same throughout; whole steps and
- * half steps of an even scale, where codes are decided; those of float32 that keep 8 bits only, whose rests are zero. */
+/* Kinds of vectors: in [-1, 1); of very different sizes; subnormal; the greatest floats; zeros of both signs; any
+ * finite bits. The kinds after these are for restore: one value far above the rest; mostly +0; the same throughout;
+ * whole steps and half steps of an even scale, where codes are decided; those of float32 that keep 8 bits only, whose
+ * rests are zero. */
 enum {
     PLAIN,
     WIDE,

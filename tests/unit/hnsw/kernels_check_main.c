@@ -1,6 +1,6 @@
 /*
- * kernels_check_main.c - the kernel checks without cmocka: kernels_check_main NAME... runs them on each named set, and fails
- * on a set this machine (or the emulator it is given) cannot run.
+ * kernels_check_main.c - the kernel checks without cmocka: kernels_check_main NAME... runs them on each named set, and
+ * fails on a set this machine (or the emulator it is given) cannot run.
  */
 #include <stdio.h>
 #include <stdlib.h>

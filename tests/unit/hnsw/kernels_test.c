@@ -51,7 +51,8 @@ static void find_knows_only_its_names(void **state) {
     assert_ptr_equal(kernels_find("scalar"), &kernels_scalar);
 }
 
-/* The choice is made once in a process, so each wish is tried in a child of its own: it exits 0 when it got `expected`. */
+/* The choice is made once in a process, so each wish is tried in a child of its own: it exits 0 when it got
+ * `expected`. */
 static void assert_chosen(const char *wish, const char *expected) {
     const pid_t child = fork();
     assert_true(child >= 0);
