@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -95,6 +96,27 @@ def say(text: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
 
 
+@dataclass
+class Contender:
+    """An index that was built and waits for its turns."""
+
+    entry: rows.Entry
+    session: Session
+    built: dict[str, Any]
+    decisive: set[float]
+    rounds: list[list[dict[str, Any]]] = field(default_factory=list)
+    threads: list[dict[str, Any]] = field(default_factory=list)
+    failed: bool = False
+
+    def result(self) -> dict[str, Any]:
+        samples: dict[float, list[dict[str, Any]]] = {}
+        for points in self.rounds:
+            for point in points:
+                samples.setdefault(point["knob"], []).append(point)
+        points = [curve.medians(samples[knob]) for knob in self.built["knobs"] if knob in samples]
+        return {**self.built, "curve": points, "threads": curve.medians(self.threads), "rounds": self.rounds}
+
+
 class Run:
     def __init__(self, chosen: argparse.Namespace) -> None:
         self.options = chosen
@@ -116,13 +138,13 @@ class Run:
         say(f"  {name}: {reason}")
         self.results["missing"].append({"name": name, "reason": reason})
 
-    def start(self, entry: rows.Entry, data: sets.Set) -> Optional[tuple[Session, dict[str, Any]]]:
+    def start(self, entry: rows.Entry, data: sets.Set) -> Optional[Contender]:
         """Builds one index and finds the settings of its curve."""
         session: Optional[Session] = None
         try:
             session = Session(entry, data.folder, self.options.cache / "logs" / f"{data.folder.name}-{entry.name}.log")
             built = session.ask(BUILD_SECONDS, do="build", threads=THREADS)
-            knobs = curve.sweep(built["ladder"], built["integer_knob"], session.recall_at)
+            settings = curve.sweep(built["ladder"], built["integer_knob"], session.recall_at)
             built["overhead_us"] = self.overhead(entry, data)
         except Failed as reason:
             self.lost(f"{entry.name} on {data.name}", str(reason))
@@ -130,12 +152,11 @@ class Run:
                 session.close()
             return None
         stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in built["seconds"].items())
-        overhead = f"{built['overhead_us']:.1f} us" if built["overhead_us"] else "not known"
-        say(
-            f"  {entry.name}: {stages}; {built['bytes'] / built['raw_bytes']:.2f} x raw; a call {overhead}; {len(knobs)} settings"
-        )
-        built.update(title=entry.title, ours=entry.ours, plotted=entry.plotted, knobs=knobs)
-        return session, built
+        memory = built["bytes"] / built["raw_bytes"]
+        call = f"{built['overhead_us']:.1f} us" if built["overhead_us"] else "not known"
+        say(f"  {entry.name}: {stages}; {memory:.2f} x raw; a call {call}; {len(settings)} settings")
+        built.update(title=entry.title, ours=entry.ours, plotted=entry.plotted, knobs=[knob for knob, _ in settings])
+        return Contender(entry, session, built, curve.decisive(settings))
 
     def overhead(self, entry: rows.Entry, data: sets.Set) -> Optional[float]:
         """Microseconds of a call that has next to nothing to search, as far as the library can hold next to nothing."""
@@ -153,50 +174,38 @@ class Run:
                     session.close()
         return None
 
-    def measure(
-        self, session: Session, knobs: list[float], seconds: float
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        points = [session.ask(ANSWER_SECONDS, do="measure", knob=knob, seconds=seconds) for knob in knobs]
+    def measure(self, one: Contender, turn: int) -> None:
+        """All settings in the first and the last round, those that the figures hang on in every one."""
+        seconds, last = self.options.seconds, self.options.repeat - 1
+        knobs = [knob for knob in one.built["knobs"] if turn in (0, last) or knob in one.decisive or not one.decisive]
+        points = [one.session.ask(ANSWER_SECONDS, do="measure", knob=knob, seconds=seconds) for knob in knobs]
         knob = curve.knob_at(points, curve.TARGETS[0]) or knobs[-1]
-        return points, session.ask(ANSWER_SECONDS, do="threads", knob=knob, seconds=seconds, threads=THREADS)
+        threads = one.session.ask(ANSWER_SECONDS, do="threads", knob=knob, seconds=seconds, threads=THREADS)
+        one.rounds.append(points)
+        one.threads.append(threads)
+        rates = (f"{target}: {table.number(curve.rate_at(points, target, 'one_qps'))}" for target in curve.TARGETS)
+        say(f"  round {turn + 1}/{self.options.repeat}  {one.entry.name:15} {', '.join(rates)} /s")
 
     def compare(self, data: sets.Set) -> None:
-        say(
-            f"{data.folder.name}: {data.rows:,} x {data.dimension}, {data.queries:,} queries; building on {THREADS} threads"
-        )
-        alive: dict[str, tuple[rows.Entry, Session, dict[str, Any]]] = {}
-        for entry in self.options.rows:
-            started = self.start(entry, data)
-            if started:
-                alive[entry.name] = (entry, *started)
-        samples: dict[str, list[tuple[list[dict[str, Any]], dict[str, Any]]]] = {name: [] for name in alive}
+        shape = f"{data.rows:,} x {data.dimension}, {data.queries:,} queries"
+        say(f"{data.folder.name}: {shape}; building on {THREADS} threads")
+        started = [self.start(entry, data) for entry in self.options.rows]
+        contenders = [one for one in started if one]
         for turn in range(self.options.repeat):
-            order = list(alive) if turn % 2 == 0 else list(reversed(list(alive)))
-            for name in order:
-                entry, session, built = alive[name]
-                if turn and entry.slow:
+            for one in contenders if turn % 2 == 0 else contenders[::-1]:
+                if one.failed or (turn and one.entry.slow):
                     continue
                 try:
-                    sample = self.measure(session, built["knobs"], self.options.seconds)
+                    self.measure(one, turn)
                 except Failed as reason:
-                    self.lost(f"{name} on {data.name}", str(reason))
-                    session.close()
-                    del alive[name]
-                    continue
-                samples[name].append(sample)
-                rates = ", ".join(
-                    f"{target}: {table.number(curve.rate_at(sample[0], target, 'one_qps'))}" for target in curve.TARGETS
-                )
-                say(f"  round {turn + 1}/{self.options.repeat}  {name:15} {rates} /s")
+                    one.failed = True
+                    self.lost(f"{one.entry.name} on {data.name}, round {turn + 1}", str(reason))
                 time.sleep(0.2)  # threads of a library that spin before they sleep
         found: dict[str, Any] = {}
-        for name, (_, session, built) in alive.items():
-            session.close()
-            rounds = samples[name]
-            built["curve"] = [curve.medians([sample[0][i] for sample in rounds]) for i in range(len(built["knobs"]))]
-            built["threads"] = curve.medians([sample[1] for sample in rounds])
-            built["rounds"] = [sample[0] for sample in rounds]
-            found[name] = built
+        for one in contenders:
+            one.session.close()
+            if one.rounds:
+                found[one.entry.name] = one.result()
         self.results["sets"][data.name] = {
             "folder": data.folder.name,
             "rows": data.rows,

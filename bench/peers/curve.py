@@ -26,8 +26,8 @@ def around(points: Sequence[tuple[float, float]], target: float) -> Optional[int
     return None
 
 
-def sweep(ladder: Sequence[float], integer: bool, recall_at: Callable[[float], float]) -> list[float]:
-    """Settings from the last below LOWEST to the first above HIGHEST, closer together around the targets."""
+def sweep(ladder: Sequence[float], integer: bool, recall_at: Callable[[float], float]) -> list[tuple[float, float]]:
+    """Settings and their recall, from the last below LOWEST to the first above HIGHEST, closer together around the targets."""
     points: list[tuple[float, float]] = []
     idle = 0
     for knob in ladder:
@@ -47,7 +47,12 @@ def sweep(ladder: Sequence[float], integer: bool, recall_at: Callable[[float], f
             if middle in (points[i - 1][0], points[i][0]):
                 break
             points.insert(i, (middle, recall_at(middle)))
-    return [knob for knob, _ in points]
+    return points
+
+
+def decisive(points: Sequence[tuple[float, float]]) -> set[float]:
+    """The settings that the figures at the targets lie between."""
+    return {points[j][0] for target in TARGETS if (i := around(points, target)) is not None for j in (i - 1, i)}
 
 
 def value_at(points: Sequence[dict[str, Any]], target: float, field: str) -> Optional[float]:

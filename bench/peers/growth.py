@@ -36,7 +36,7 @@ def measure(
         try:
             session = Session(rows.BY_NAME["vectord"], data.folder, cache / "logs" / f"growth-{data.folder.name}.log")
             built = session.ask(3600, do="build", threads=THREADS)
-            knobs = curve.sweep(built["ladder"], built["integer_knob"], session.recall_at)
+            knobs = [knob for knob, _ in curve.sweep(built["ladder"], built["integer_knob"], session.recall_at)]
             rounds = [
                 [session.ask(600, do="measure", knob=knob, seconds=seconds) for knob in knobs] for _ in range(repeat)
             ]

@@ -763,7 +763,7 @@ static bool check_known_answers(const hnsw_kernels *set) {
         FAIL("%s: bytes %02x %02x, score_both %g score_high %g", set->name, high[0], low[0], (double)both,
              (double)out[0]);
     }
-    /* 5 * 0.25 = 1.25 = 0x3fa00000; the number nearest below that ends in 0xc00001 is 0x3fc00001, a 1.5; one that ends
+    /* 5 * 0.25 = 1.25 = 0x3fa00000; the nearest number that ends in 0xc00001 is 0x3fc00001, a 1.5; one that ends
      * in 0x000001 is 0x40000001, and in 0x300000 0x3f300000: r is 0x3f900000, less than half of 0x1000000 from each. */
     _Alignas(64) const int8_t codes[128] = {5, -5, 5, 0, 0};
     const uint16_t rest16[5] = {1, 1, 0, 7, 0};
