@@ -20,16 +20,17 @@
 #include "hnsw/hnsw_int.h"
 
 #define BLOCK         256u
-#define GROUP_QUERIES 8u /* samples per task */
+#define GROUP_QUERIES 8u                             /* samples per task */
 #define HIGH_NEAR     (CALIBRATION_K + REFINE_LEAST) /* less than is refined: it gets harder as an index grows */
-#define CHECK_SAMPLE  64u /* for a look between calibrations */
+#define CHECK_SAMPLE  64u                            /* for a look between calibrations */
 #define BOTH_NEAR     (CALIBRATION_K + 8)
 #define RANK_SHARE    0.995 /* of the true ten nearest that must stand among those that are measured again... */
 #define RANK_LEAVE    0.985 /* ...and below which a choice once made is given up */
 #define EF_UNKNOWN    100u  /* before anything is known: what good recall needs on most data */
-#define GAMMA_LEAST   0.016 /* times log2(1 / (1 - recall)): 0.07 for 0.95. Queries from between the clusters that all samples lie in
+#define GAMMA_LEAST                                                                                                    \
+    0.016 /* times log2(1 / (1 - recall)): 0.07 for 0.95. Queries from between the clusters that all samples lie in
                              * need what the samples do not (measured: 0.74 at gamma 0 where the samples got 0.985) */
-#define GROWTH        0.25  /* gamma per doubling since the last calibration; measured: 0.16 to 0.3 */
+#define GROWTH 0.25 /* gamma per doubling since the last calibration; measured: 0.16 to 0.3 */
 
 static const double gammas[CALIBRATION_POINTS] = {0.0,  0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12,
                                                   0.14, 0.16, 0.18, 0.2,  0.25, 0.3,  0.4,  0.5,  0.7,  1.0,  1.5, 2.5};
@@ -229,10 +230,10 @@ static choice choose(const calibration *c, bool high_now, bool codes_now) {
     }
     double need_high = (high_now ? RANK_LEAVE : RANK_SHARE) * (double)wanted;
     double need_both = (codes_now ? RANK_LEAVE : RANK_SHARE) * (double)wanted;
-    return wanted == 0 ? CHOICE_F32
-           : (double)high >= need_high && (double)both >= need_both
-               ? CHOICE_HIGH
-               : (double)both >= need_both ? CHOICE_BOTH : CHOICE_F32;
+    return wanted == 0                                              ? CHOICE_F32
+           : (double)high >= need_high && (double)both >= need_both ? CHOICE_HIGH
+           : (double)both >= need_both                              ? CHOICE_BOTH
+                                                                    : CHOICE_F32;
 }
 
 static void take_choice(vd_hnsw *h, choice what, const vd_executor *executor) {

@@ -86,8 +86,9 @@ vd_status vd_hnsw_convert(vd_hnsw *h, vd_encoding encoding, const vd_executor *e
     return status;
 }
 
-static const char *const names[] = {[VD_ENCODING_AUTO] = "auto", [VD_ENCODING_F32] = "f32", [VD_ENCODING_SQ8] = "sq8",
-                                    [VD_ENCODING_SQ4] = "sq4",   [VD_ENCODING_F16] = "f16", [VD_ENCODING_BF16] = "bf16"};
+static const char *const names[] = {
+    [VD_ENCODING_AUTO] = "auto", [VD_ENCODING_F32] = "f32", [VD_ENCODING_SQ8] = "sq8",
+    [VD_ENCODING_SQ4] = "sq4",   [VD_ENCODING_F16] = "f16", [VD_ENCODING_BF16] = "bf16"};
 
 const char *vd_encoding_name(vd_encoding encoding) {
     return (size_t)encoding < sizeof names / sizeof names[0] ? names[encoding] : NULL;

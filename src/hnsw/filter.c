@@ -9,11 +9,11 @@
  */
 #include "hnsw/hnsw_int.h"
 
-#define SCAN_MATCHES     2000u /* so few are scanned whatever the graph could do */
-#define SCAN_EF_FACTOR   20u   /* a walk costs some 20 distances for each place in its pool */
-#define WALK_SHARE       0.4   /* from here on walking as always costs least */
-#define SAMPLE_SLOTS     256u
-#define HOP_TAKEN        62u   /* neighbours of one expansion, at most */
+#define SCAN_MATCHES   2000u /* so few are scanned whatever the graph could do */
+#define SCAN_EF_FACTOR 20u   /* a walk costs some 20 distances for each place in its pool */
+#define WALK_SHARE     0.4   /* from here on walking as always costs least */
+#define SAMPLE_SLOTS   256u
+#define HOP_TAKEN      62u /* neighbours of one expansion, at most */
 
 static uint64_t count_bits(const vd_filter *f, uint32_t slots) {
     uint64_t count = 0;

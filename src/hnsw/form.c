@@ -20,8 +20,8 @@
 
 #include "hnsw/hnsw_int.h"
 
-#define SCALE_LEAST 1e-35f /* below, a scale would leave float32's normal range: such a vector gets codes of 0 */
-#define BLOCK_BYTES 8u
+#define SCALE_LEAST     1e-35f /* below, a scale would leave float32's normal range: such a vector gets codes of 0 */
+#define BLOCK_BYTES     8u
 #define EXCEPTIONS_STEP 8192u /* blocks made usable at a time */
 
 /* ---- half precision in plain C: the same bits everywhere ---- */
@@ -256,7 +256,8 @@ static void make_code(const vd_hnsw *h, const form *f, const float *vector, int8
     float largest = h->kernels->max_abs(vector, h->options.dimension);
     bool usable = largest > SCALE_LEAST;
     *scale = usable ? largest / code_most(f) : 0.0f;
-    (void)h->kernels->quantize(vector, h->options.dimension, usable ? code_most(f) / largest : 0.0f, code, h->code_size);
+    (void)h->kernels->quantize(vector, h->options.dimension, usable ? code_most(f) / largest : 0.0f, code,
+                               h->code_size);
 }
 
 static uint16_t *rest16_of(const form *f, uint32_t slot) {
@@ -359,8 +360,7 @@ static void read_codes(const vd_hnsw *h, const form *f, uint32_t slot, float *ou
     read_code(h, f, slot, parts.code);
     if (f->keep) {
         const vector_head *head = (const vector_head *)(const void *)form_at(f, FORM_HEAD, slot);
-        const exception_list *list =
-            head->exceptions != EXCEPTIONS_NONE ? exceptions_at(f, head->exceptions) : NULL;
+        const exception_list *list = head->exceptions != EXCEPTIONS_NONE ? exceptions_at(f, head->exceptions) : NULL;
         h->kernels->restore(parts.code, rest16_of(f, slot), rest8_of(h, f, slot), head->scale,
                             list ? list->bytes : NULL, list ? list->sparse != 0 : true, h->options.dimension, out);
     } else {
@@ -390,7 +390,8 @@ static void write_halves(const vd_hnsw *h, form *f, uint32_t slot, const float *
     if (f->keep) {
         uint16_t *rest = rest16_of(f, slot);
         for (uint32_t i = 0; i < dimension; i++) {
-            rest[i] = (uint16_t)bits_of(vector[i]); /* bf16: the difference and the lower half are the same modulo 2^16 */
+            rest[i] =
+                (uint16_t)bits_of(vector[i]); /* bf16: the difference and the lower half are the same modulo 2^16 */
         }
         vector_head *head = (vector_head *)(void *)form_at(f, FORM_HEAD, slot);
         *head = (vector_head){.scale = scale, .norm2 = norm2, .exceptions = EXCEPTIONS_NONE};
@@ -402,8 +403,8 @@ static void write_halves(const vd_hnsw *h, form *f, uint32_t slot, const float *
         memcpy(form_at(f, FORM_HEAD, slot), &scale, sizeof scale);
     }
     float inverse = 1.0f / scale;
-    float factor = h->options.metric == VD_METRIC_COSINE ? (norm2 > 0 ? (float)((double)inverse / sqrt(norm2)) : 0.0f)
-                                                         : inverse;
+    float factor =
+        h->options.metric == VD_METRIC_COSINE ? (norm2 > 0 ? (float)((double)inverse / sqrt(norm2)) : 0.0f) : inverse;
     memcpy(form_at(f, FORM_FACTOR, slot), &factor, sizeof factor);
 }
 
@@ -481,8 +482,8 @@ const float *form_canonical(const vd_hnsw *h, const form *f, const float *vector
         float scale = f16 ? half_scale(h->kernels->max_abs(vector, dimension)) : 1.0f;
         float inverse = 1.0f / scale;
         for (uint32_t i = 0; i < dimension; i++) {
-            buffer[i] = f16 ? float_of_f16(f16_of(vector[i] * scale)) * inverse
-                            : float_of((uint32_t)bf16_of(vector[i]) << 16);
+            buffer[i] =
+                f16 ? float_of_f16(f16_of(vector[i] * scale)) * inverse : float_of((uint32_t)bf16_of(vector[i]) << 16);
         }
         return buffer;
     }

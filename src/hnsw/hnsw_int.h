@@ -95,9 +95,9 @@ typedef struct form {
     bool codes;
     bool keep; /* float32 values can be restored bit for bit */
     plane planes[FORM_PLANES];
-    plane exceptions;            /* stride 8: blocks of bytes, allocated by size class */
-    pthread_mutex_t lock;        /* exceptions_used and exceptions_free: vectors are written by several threads */
-    uint64_t exceptions_used;    /* blocks of 8 bytes handed out; block 0 is none */
+    plane exceptions;         /* stride 8: blocks of bytes, allocated by size class */
+    pthread_mutex_t lock;     /* exceptions_used and exceptions_free: vectors are written by several threads */
+    uint64_t exceptions_used; /* blocks of 8 bytes handed out; block 0 is none */
     uint64_t exceptions_ready;
     uint32_t *exceptions_free; /* [classes] first free block of so many units, list through the first word */
     size_t exceptions_classes;
@@ -136,7 +136,7 @@ typedef struct scratch scratch;
 /* ---- the pool of a search (pool.c): keys {distance bits, slot (| SLOT_CHECKED)}, ascending; distances are never negative, so their
  * bits order as integers ---- */
 typedef struct pool {
-    uint64_t *keys; /* [limit + 8] */
+    uint64_t *keys; /* [limit + 32] */
     uint32_t size, limit;
     uint32_t next; /* no key before it is unchecked */
 } pool;
@@ -266,8 +266,8 @@ struct vd_hnsw {
     hnsw_map id_map;     /* id -> live slot */
     hnsw_map vector_map; /* vector bits -> representative */
 
-    _Atomic uint64_t entry; /* level << 32 | slot; ENTRY_NONE when the graph is empty */
-    uint32_t root;     /* of the tree; the writer's */
+    _Atomic uint64_t entry;  /* level << 32 | slot; ENTRY_NONE when the graph is empty */
+    uint32_t root;           /* of the tree; the writer's */
     _Atomic uint64_t linked; /* nodes in the graph, the dead that wait for a sweep not counted; the writer's */
 
     pthread_mutex_t writer;
@@ -296,12 +296,12 @@ struct vd_hnsw {
     _Atomic uint64_t encoding_checked_at;
     _Atomic uint64_t distances;
     /* second pass; the writer's but for readers of the figures */
-    _Atomic uint64_t optimized;    /* live nodes that have been through it */
-    bool optimize_open;            /* a pass was begun and has not come to its end */
-    bool optimize_all;             /* the open pass takes every node */
-    uint32_t optimize_next;        /* slot at which it goes on */
-    uint64_t optimized_items;      /* at the end of the last whole pass */
-    _Atomic bool recalibrate;      /* a pass has ended since the last calibration */
+    _Atomic uint64_t optimized; /* live nodes that have been through it */
+    bool optimize_open;         /* a pass was begun and has not come to its end */
+    bool optimize_all;          /* the open pass takes every node */
+    uint32_t optimize_next;     /* slot at which it goes on */
+    uint64_t optimized_items;   /* at the end of the last whole pass */
+    _Atomic bool recalibrate;   /* a pass has ended since the last calibration */
     uint64_t id_bytes_live;
 };
 
@@ -422,7 +422,7 @@ uint64_t hash_vector(const vd_hnsw *h, const float *vector);
 vd_status map_reserve(vd_hnsw *h, hnsw_map *map, uint64_t more);
 void map_close(vd_hnsw *h, hnsw_map *map);
 size_t map_bytes(const hnsw_map *map);
-uint32_t id_map_find(const vd_hnsw *h, vd_id id);                /* guard held */
+uint32_t id_map_find(const vd_hnsw *h, vd_id id); /* guard held */
 /* Of canonical values (form_canonical); guard held. */
 uint32_t vector_map_find(const vd_hnsw *h, const float *canonical);
 void map_put(hnsw_map *map, uint64_t hash, uint32_t slot);
@@ -457,10 +457,10 @@ typedef struct walk_query {
 /* One level being searched (walk.c). */
 typedef struct walk {
     uint32_t level;
-    uint32_t popped;   /* its list is on the way */
+    uint32_t popped; /* its list is on the way */
     uint32_t batch_count;
     uint32_t *batch, *next_batch;
-    uint32_t rank;   /* the bound is `stretch` times the distance of this rank; 0: no bound */
+    uint32_t rank; /* the bound is `stretch` times the distance of this rank; 0: no bound */
     float stretch;
     uint32_t floor; /* and never less than the distance of this rank */
     const vd_filter *filter;
@@ -472,7 +472,7 @@ struct scratch {
     size_t bytes;
     const form *form;
     uint32_t slot_limit; /* slots from here on came into being after the query was prepared: passed by */
-    uint64_t *visited; /* a bit per slot */
+    uint64_t *visited;   /* a bit per slot */
     uint16_t *visited_tag;
     size_t visited_words;
     uint16_t visited_epoch;
@@ -489,7 +489,7 @@ struct scratch {
     candidate *candidates;             /* [pool_capacity + 2 VD_M_MAX + LINK_BATCH_MAX] */
     float *occlusion;                  /* the same length: prune.c */
     uint16_t *occlusion_checked;
-    result *results; /* [pool_capacity + RERANK_MOST + 16]: search.c */
+    result *results;         /* [pool_capacity + RERANK_MOST + 16]: search.c */
     uint32_t *ids_a, *ids_b; /* [BATCH_SLOTS_MAX] */
     float *distances_a;      /* [BATCH_SLOTS_MAX + KERNEL_OUT_PAD] */
     uint64_t distances;      /* counted since the scratch was taken */
@@ -523,17 +523,17 @@ void walk_distances(scratch *s, const walk_query *q, const uint32_t *slots, uint
 bool walk_descend(const vd_hnsw *h, scratch *s, uint64_t entry, uint32_t target, candidate *nearest);
 /* Best-first search of one level from `start`: begin, then turns until walk.done. `stretch` 0: no bound. `hidden` (SLOT_NONE: none)
  * is passed by as if it were not there. Leaves the pool sorted. */
-void walk_begin(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, float stretch, uint32_t rank,
-                uint32_t hidden);
+void walk_begin(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, float stretch,
+                uint32_t rank, uint32_t hidden);
 /* Further places to start from, before the first turn: measured and put into the pool. */
 void walk_seed(const vd_hnsw *h, scratch *s, const uint32_t *slots, uint32_t count);
 void walk_turn(const vd_hnsw *h, scratch *s);
 void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef);
 /* By how much walking distances can be off, in their unit. */
 typedef enum error_of {
-    ERROR_HIGH,   /* half the bits against all: 2.5 standard deviations */
-    ERROR_BOTH,   /* all bits, two distances against one another: 4 standard deviations */
-    ERROR_BOUND   /* all bits against the true distance: always less */
+    ERROR_HIGH, /* half the bits against all: 2.5 standard deviations */
+    ERROR_BOTH, /* all bits, two distances against one another: 4 standard deviations */
+    ERROR_BOUND /* all bits against the true distance: always less */
 } error_of;
 float lane_error(const vd_hnsw *h, const scratch *s, uint32_t slot, error_of what);
 /* Whether `slot` is met for the first time since scratch_begin; marks it. */
@@ -585,8 +585,8 @@ typedef struct search_run {
     const vd_hnsw_search_options *options;
     scratch *s;
     uint32_t k, hidden;
-    double gamma; /* < 0: a plain pool */
-    uint32_t ef;  /* room in the pool for items that can be answers */
+    double gamma;        /* < 0: a plain pool */
+    uint32_t ef;         /* room in the pool for items that can be answers */
     uint32_t in_the_way; /* further room, for what cannot be one */
     uint64_t seq;        /* publish_seq at the begin */
     int tries;

@@ -251,8 +251,9 @@ void vd_hnsw_get_options(const vd_hnsw *h, vd_hnsw_options *options) {
 
 static vd_encoding shown_encoding(const vd_hnsw *h) {
     const form *f = form_of(h);
-    return !f->codes ? f->encoding
-           : atomic_load_explicit(&((vd_hnsw *)h)->walk_high, memory_order_relaxed) ? VD_ENCODING_SQ4 : f->encoding;
+    return !f->codes                                                                ? f->encoding
+           : atomic_load_explicit(&((vd_hnsw *)h)->walk_high, memory_order_relaxed) ? VD_ENCODING_SQ4
+                                                                                    : f->encoding;
 }
 
 void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats) {

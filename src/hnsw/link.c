@@ -20,7 +20,7 @@
 
 #include "hnsw/hnsw_int.h"
 
-#define ALPHA_ONLINE 1.0f
+#define ALPHA_ONLINE   1.0f
 #define PARALLEL_LEAST 8 /* nodes in a batch from which waking other threads pays */
 
 /* Links back that one node can have to be noted for: its own links of all levels, and its parent. */
@@ -134,7 +134,7 @@ typedef struct link_batch {
     vd_hnsw *h;
     const uint32_t *nodes;
     uint32_t count;
-    uint64_t entry; /* as the batch finds it */
+    uint64_t entry;                        /* as the batch finds it */
     size_t first_back[LINK_BATCH_MAX + 1]; /* where each node's links back are noted */
     uint32_t back_count[LINK_BATCH_MAX];
     _Atomic uint32_t next;
@@ -241,8 +241,8 @@ static size_t join(link_batch *b) {
                 noted = h->work.back[count + j].target == parent && h->work.back[count + j].level == 0;
             }
             if (!noted) {
-                h->work.back[count + b->back_count[i]++] = (back_link){
-                    parent, slot, pair_distance(h, h->writer_scratch, parent, slot), 0, BACK_NONE};
+                h->work.back[count + b->back_count[i]++] =
+                    (back_link){parent, slot, pair_distance(h, h->writer_scratch, parent, slot), 0, BACK_NONE};
             }
         }
         count += b->back_count[i];

@@ -181,10 +181,12 @@ vd_status vd_hnsw_optimize(vd_hnsw *h, const vd_optimize_options *options, vd_er
         }
         uint64_t done = h->optimize_open ? h->optimize_next : slots;
         pthread_mutex_unlock(&h->writer);
-        if (status == VD_OK && options->progress && !options->progress(options->progress_context, done, slots) && more) {
+        if (status == VD_OK && options->progress && !options->progress(options->progress_context, done, slots) &&
+            more) {
             status = VD_CANCELLED;
         }
     }
     mem_release(&h->allocator, p, sizeof *p);
-    return status == VD_CANCELLED ? vd_fail(err, VD_CANCELLED, NULL, "optimizing was stopped; it can go on later") : status;
+    return status == VD_CANCELLED ? vd_fail(err, VD_CANCELLED, NULL, "optimizing was stopped; it can go on later")
+                                  : status;
 }

@@ -88,7 +88,8 @@ bool plane_commit(plane *p, uint64_t from, uint64_t to, uint64_t filled) {
         size_t full = p->stride * filled / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
         if (full > p->huge) { /* hints: refusal costs only speed */
             (void)madvise(p->base + p->huge, full - p->huge, MADV_HUGEPAGE);
-            size_t written = start / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES + (start % HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : 0);
+            size_t written =
+                start / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES + (start % HUGE_PAGE_BYTES ? HUGE_PAGE_BYTES : 0);
             written = written < full ? written : full;
             if (written > p->huge) {
                 (void)madvise(p->base + p->huge, written - p->huge, MADV_COLLAPSE);

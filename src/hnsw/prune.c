@@ -175,7 +175,6 @@ void links_add(const vd_hnsw *h, scratch *s, uint32_t from, uint32_t level, cand
     }
     memcpy(all + have, new_links, fresh * sizeof *all);
     qsort(all, have + fresh, sizeof *all, by_distance);
-    uint32_t kept =
-        prune_select(h, s, level == 0 ? from : SLOT_NONE, all, have + fresh, capacity, alpha, slots);
+    uint32_t kept = prune_select(h, s, level == 0 ? from : SLOT_NONE, all, have + fresh, capacity, alpha, slots);
     links_store(list, slots, kept);
 }

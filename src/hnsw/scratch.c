@@ -26,7 +26,7 @@ static scratch *scratch_new(const vd_hnsw *h, uint32_t slots, uint32_t ef) {
     size_t parts[] = {sizeof(scratch),
                       words * sizeof(uint64_t),
                       words * sizeof(uint16_t),
-                      (entries + 16) * sizeof(uint64_t), /* pool.c looks at 16 keys at a time */
+                      (entries + 32) * sizeof(uint64_t), /* pool.c looks and writes up to 16 keys further */
                       values,
                       values,
                       values * sizeof(float),
@@ -63,7 +63,7 @@ static scratch *scratch_new(const vd_hnsw *h, uint32_t slots, uint32_t ef) {
     s->visited_words = words;
     memset(s->visited_tag, 0, words * sizeof(uint16_t));
     s->pool.keys = part[3];
-    memset(s->pool.keys, 0, (entries + 16) * sizeof(uint64_t));
+    memset(s->pool.keys, 0, (entries + 32) * sizeof(uint64_t));
     s->pool_capacity = entries;
     s->query_code = part[4];
     s->pair_code = part[5];

@@ -98,8 +98,8 @@ void run_scan(search_run *r) {
         uint32_t count = 0;
         for (uint32_t slot = from; slot < from + SCAN_BLOCK && slot < s->slot_limit; slot++) {
             s->ids_a[count] = slot;
-            count += slot_state(h, slot) == STATE_LIVE && (!filter || filter_allows(h, filter, slot)) &&
-                     !is_hidden(r, slot);
+            count +=
+                slot_state(h, slot) == STATE_LIVE && (!filter || filter_allows(h, filter, slot)) && !is_hidden(r, slot);
         }
         if (form_of(h) != s->form) { /* after the states: see walk_turn */
             s->stale = true;
@@ -342,7 +342,8 @@ static vd_status conclude(search_run *r) {
         if (form_of(h) == r->s->form && !r->dead && !r->exact && r->top.count >= r->k) {
             break; /* nothing that died meanwhile was in the way, and repeated ids did not leave the answer short */
         }
-        bool stale = r->s->stale || form_of(h) != r->s->form; /* an answer of an old form is no answer; forms change rarely */
+        bool stale =
+            r->s->stale || form_of(h) != r->s->form; /* an answer of an old form is no answer; forms change rarely */
         r->tries += !stale;
         if (r->tries >= RETRIES) {
             break;
@@ -360,7 +361,8 @@ vd_status run_step(search_run *r) {
     const vd_hnsw *h = r->h;
     scratch *s = r->s;
     r->walking = false;
-    if (!s->stale && (r->flux || in_flux(h, r->seq) || atomic_load_explicit(&((vd_hnsw *)h)->dead_pending, memory_order_acquire)) &&
+    if (!s->stale &&
+        (r->flux || in_flux(h, r->seq) || atomic_load_explicit(&((vd_hnsw *)h)->dead_pending, memory_order_acquire)) &&
         !s->truncated) {
         /* A batch that is being written just where the query looks, or the dead there, can take all the room or draw the bound in:
          * then the walk is done again with more of both. */

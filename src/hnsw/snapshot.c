@@ -13,7 +13,7 @@ struct vd_hnsw_snapshot {
     vd_hnsw *h;
     vd_hnsw_guard guard;
     scratch *scratch;
-    const form *form; /* kept in place by the guard */
+    const form *form;    /* kept in place by the guard */
     uint32_t *slots;     /* [count], by id */
     uint32_t *positions; /* [slot_count]: position of a slot, or SLOT_NONE */
     uint32_t count, slot_count, levels;

@@ -18,14 +18,6 @@
 
 /* ---- queries ---- */
 
-static int32_t code_sum(const int8_t *code, size_t size) {
-    int32_t sum = 0;
-    for (size_t i = 0; i < size; i++) {
-        sum += code[i];
-    }
-    return sum;
-}
-
 static void aim(const vd_hnsw *h, const form *f, bool all_bits, walk_query *q) {
     const hnsw_kernels *k = h->kernels;
     bool euclidean = h->options.metric == VD_METRIC_EUCLIDEAN;
@@ -63,8 +55,8 @@ static void set_query(const vd_hnsw *h, walk_query *q, float factor, float norm2
 
 static void aim_both(const vd_hnsw *h, scratch *s, const form *f) {
     s->form = f;
-    bool high = f->codes && (!f->planes[FORM_LOW].stride ||
-                             atomic_load_explicit(&((vd_hnsw *)h)->walk_high, memory_order_relaxed));
+    bool high = f->codes &&
+                (!f->planes[FORM_LOW].stride || atomic_load_explicit(&((vd_hnsw *)h)->walk_high, memory_order_relaxed));
     s->two_lanes = high && f->planes[FORM_LOW].stride != 0;
     aim(h, f, !high, &s->query);
     aim(h, f, true, &s->refine);
@@ -114,7 +106,7 @@ static void stored_query(const vd_hnsw *h, const form *f, uint32_t slot, int8_t 
             memset(code + h->options.dimension, 0, h->code_size - h->options.dimension);
         }
         q->query.code = code;
-        q->query.code_sum = code_sum(code, h->code_size);
+        q->query.code_sum = h->kernels->sum(code, h->code_size);
         if (f->planes[FORM_NORM2].stride) {
             memcpy(&norm2, form_at(f, FORM_NORM2, slot), sizeof norm2);
         }
@@ -259,8 +251,8 @@ static bool out_of_budget(scratch *s) {
     return false;
 }
 
-void walk_begin(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, float stretch, uint32_t rank,
-                uint32_t hidden) {
+void walk_begin(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, float stretch,
+                uint32_t rank, uint32_t hidden) {
     scratch_begin(s);
     s->walk = (walk){.level = level,
                      .batch = s->ids_a,
@@ -303,7 +295,8 @@ void walk_turn(const vd_hnsw *h, scratch *s) {
     if (w->popped != SLOT_NONE) {
         prefetch_list(h, w->popped, w->level);
     }
-    s->query.score(&s->query.query, &s->query.plane, w->batch, w->batch_count, w->next_batch, collected, s->distances_a);
+    s->query.score(&s->query.query, &s->query.plane, w->batch, w->batch_count, w->next_batch, collected,
+                   s->distances_a);
     if (w->batch_count) {
         s->distances += w->batch_count;
         uint32_t before = s->pool.next;

@@ -348,6 +348,18 @@ TARGET void kernels_avx2_pack(const int8_t *code, size_t size, uint8_t *high, ui
 }
 
 /* The halves of two codes are put together just as they were taken apart. */
+TARGET int32_t kernels_avx2_sum(const int8_t *code, size_t size) {
+    const __m256i ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
+    __m256i total = _mm256_setzero_si256();
+    for (size_t i = 0; i < size; i += 32) {
+        const __m256i pairs = _mm256_maddubs_epi16(ones8, _mm256_load_si256((const __m256i *)(const void *)(code + i)));
+        total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones16));
+    }
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1));
+    four = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+    return _mm_cvtsi128_si32(four) + _mm_extract_epi32(four, 1);
+}
+
 TARGET void kernels_avx2_unpack(const uint8_t *high, const uint8_t *low, size_t size, int8_t *code) {
     const __m256i top = _mm256_set1_epi8((char)0x80);
     for (size_t i = 0; i < size / 2; i += 32) {
@@ -408,6 +420,7 @@ const hnsw_kernels kernels_avx2 = {
     .quantize = kernels_avx2_quantize,
     .pack = kernels_avx2_pack,
     .unpack = kernels_avx2_unpack,
+    .sum = kernels_avx2_sum,
     .restore = kernels_avx2_restore,
 };
 #endif

@@ -77,6 +77,7 @@ const hnsw_kernels kernels_avx2vnni = {
     .quantize = kernels_avx2_quantize,
     .pack = kernels_avx2_pack,
     .unpack = kernels_avx2_unpack,
+    .sum = kernels_avx2_sum,
     .restore = kernels_avx2_restore,
 };
 #endif

@@ -440,6 +440,15 @@ TARGET static void pack(const int8_t *code, size_t size, uint8_t *high, uint8_t 
     }
 }
 
+TARGET static int32_t sum(const int8_t *code, size_t size) {
+    const __m512i ones = _mm512_set1_epi8(1);
+    __m512i total = _mm512_setzero_si512();
+    for (size_t i = 0; i < size; i += 64) {
+        total = _mm512_dpbusd_epi32(total, ones, _mm512_load_si512(code + i));
+    }
+    return _mm512_reduce_add_epi32(total);
+}
+
 TARGET static void unpack(const uint8_t *high, const uint8_t *low, size_t size, int8_t *code) {
     const __m512i top = _mm512_set1_epi8((char)0x80);
     const __m512i upper = _mm512_set1_epi8((char)0xf0);
@@ -510,6 +519,7 @@ const hnsw_kernels kernels_avx512 = {
     .quantize = quantize,
     .pack = pack,
     .unpack = unpack,
+    .sum = sum,
     .restore = restore,
 };
 #endif

@@ -26,7 +26,8 @@
 
 #define KERNEL_LINE       64  /* bytes; planes of codes are aligned to it and a multiple of it per slot */
 #define KERNEL_LINE_CODES 128 /* components per line of nibbles: a query code is padded to a multiple of it with 0 */
-#define KERNEL_OUT_PAD    16  /* score functions may write results up to the next multiple of this; what is there means nothing */
+#define KERNEL_OUT_PAD                                                                                                 \
+    16 /* score functions may write results up to the next multiple of this; what is there means nothing */
 
 /* What distances are asked for. Fields that a function does not use may hold anything. */
 typedef struct kernel_query {
@@ -78,6 +79,7 @@ typedef struct hnsw_kernels {
      * NULL: as if every lower nibble were 8. All 64-byte aligned. */
     void (*pack)(const int8_t *code, size_t size, uint8_t *high, uint8_t *low);
     void (*unpack)(const uint8_t *high, const uint8_t *low, size_t size, int8_t *code);
+    int32_t (*sum)(const int8_t *code, size_t size); /* of all components; aligned and padded as above */
     /*
      * The exact float32 values from a code and what was kept beside it. rest16[i] and rest8[i] are bits 0..15 and 16..23 of value
      * i. For code[i] != 0 the value has the sign of code[i] and the magnitude whose bits are nearest to those of |code[i]| * scale

@@ -296,6 +296,14 @@ void kernels_neon_pack(const int8_t *code, size_t size, uint8_t *high, uint8_t *
     }
 }
 
+int32_t kernels_neon_sum(const int8_t *code, size_t size) {
+    int32x4_t total = vdupq_n_s32(0);
+    for (size_t i = 0; i < size; i += 16) {
+        total = vpadalq_s16(total, vpaddlq_s8(vld1q_s8(code + i)));
+    }
+    return vaddvq_s32(total);
+}
+
 void kernels_neon_unpack(const uint8_t *high, const uint8_t *low, size_t size, int8_t *code) {
     const uint8x16_t top = vdupq_n_u8(0x80);
     for (size_t i = 0; i < size / 2; i += 16) {
@@ -361,6 +369,7 @@ const hnsw_kernels kernels_neon = {
     .quantize = kernels_neon_quantize,
     .pack = kernels_neon_pack,
     .unpack = kernels_neon_unpack,
+    .sum = kernels_neon_sum,
     .restore = kernels_neon_restore,
 };
 #endif

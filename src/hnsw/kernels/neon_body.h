@@ -30,6 +30,7 @@ double kernels_neon_exact_l2(const float *a, const float *b, size_t dimension);
 float kernels_neon_max_abs(const float *a, size_t dimension);
 int32_t kernels_neon_quantize(const float *a, size_t dimension, float inverse_scale, int8_t *code, size_t size);
 void kernels_neon_pack(const int8_t *code, size_t size, uint8_t *high, uint8_t *low);
+int32_t kernels_neon_sum(const int8_t *code, size_t size);
 void kernels_neon_unpack(const uint8_t *high, const uint8_t *low, size_t size, int8_t *code);
 void kernels_neon_restore(const int8_t *code, const uint16_t *rest16, const uint8_t *rest8, float scale,
                           const uint8_t *exceptions, bool sparse, size_t dimension, float *out);

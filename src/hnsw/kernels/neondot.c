@@ -82,6 +82,7 @@ const hnsw_kernels kernels_neondot = {
     .quantize = kernels_neon_quantize,
     .pack = kernels_neon_pack,
     .unpack = kernels_neon_unpack,
+    .sum = kernels_neon_sum,
     .restore = kernels_neon_restore,
 };
 #endif

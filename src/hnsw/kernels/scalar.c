@@ -248,6 +248,14 @@ static void pack(const int8_t *code, size_t size, uint8_t *high, uint8_t *low) {
     }
 }
 
+static int32_t sum(const int8_t *code, size_t size) {
+    int32_t total = 0;
+    for (size_t i = 0; i < size; i++) {
+        total += code[i];
+    }
+    return total;
+}
+
 static void unpack(const uint8_t *high, const uint8_t *low, size_t size, int8_t *code) {
     for (size_t i = 0; i < size / 2; i++) {
         int8_t *c = code + i / KERNEL_LINE * KERNEL_LINE_CODES + i % KERNEL_LINE;
@@ -281,5 +289,6 @@ const hnsw_kernels kernels_scalar = {
     .quantize = quantize,
     .pack = pack,
     .unpack = unpack,
+    .sum = sum,
     .restore = restore,
 };

@@ -242,6 +242,9 @@ static bool check_pack(const hnsw_kernels *set) {
         }
         set->pack(code, size, high, low);
         set->unpack(high, low, size, back);
+        if (set->sum(back, size) != kernels_scalar.sum(back, size)) {
+            FAIL("%s sum size %zu: another sum than the scalar one", set->name, size);
+        }
         if (memcmp(code, back, size) != 0) {
             FAIL("%s unpack size %zu: not what was packed", set->name, size);
         }
