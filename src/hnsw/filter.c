@@ -9,9 +9,13 @@
  */
 #include "hnsw/hnsw_int.h"
 
-#define SCAN_MATCHES   2000u /* so few are scanned whatever the graph could do */
-#define SCAN_EF_FACTOR 20u   /* a walk costs some 20 distances for each place in its pool */
-#define WALK_SHARE     0.4   /* from here on walking as always costs least */
+#define SCAN_MATCHES                                                                                                   \
+    5000u /* so few are scanned whatever the graph could do: 40 to 50 ns each, where a hop's cost 100 to 150 */
+#define SCAN_APART     50000u /* so few where hardly anything near the query matches */
+#define APART_SHARE    4.0    /* "hardly anything": this much less than among all */
+#define APART_LEAST    48u    /* neighbours that are looked at to tell */
+#define SCAN_EF_FACTOR 20u    /* a walk costs some 20 distances for each place in its pool */
+#define WALK_SHARE     0.4    /* from here on walking as always costs least */
 #define SAMPLE_SLOTS   256u
 #define HOP_TAKEN      62u /* neighbours of one expansion, at most */
 
@@ -59,6 +63,39 @@ vd_plan filter_plan(search_run *r) {
     return r->share >= WALK_SHARE ? VD_PLAN_FILTER_WALK : VD_PLAN_FILTER_HOP;
 }
 
+/* Whether the node or any of its exact copies matches. */
+static bool node_allows(const vd_hnsw *h, const vd_filter *f, uint32_t slot) {
+    for (uint32_t at = slot; at != SLOT_NONE; at = twin_next(h, at)) {
+        if (filter_allows(h, f, at)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool filter_apart(const search_run *r, uint32_t near) {
+    const vd_hnsw *h = r->h;
+    uint32_t seen = 0, allowed = 0;
+    const _Atomic uint32_t *list = base_links(h, near);
+    uint32_t count = links_count(list, h->m0);
+    for (uint32_t i = 0; i < count && seen < APART_LEAST; i++) {
+        const _Atomic uint32_t *next = base_links(h, link_get(list, i));
+        uint32_t n = links_count(next, h->m0);
+        for (uint32_t j = 0; j < n && j < 8; j++) { /* some of each: they overlap */
+            uint32_t slot = link_get(next, j);
+            if (slot < r->s->slot_limit) {
+                seen++;
+                allowed += node_allows(h, r->options->filter, slot);
+            }
+        }
+    }
+    return seen >= APART_LEAST && (double)allowed * APART_SHARE < r->share * seen;
+}
+
+bool filter_scan_apart(const search_run *r) {
+    return r->share * (double)vd_hnsw_count(r->h) <= SCAN_APART;
+}
+
 uint32_t filter_collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t level, uint32_t *out) {
     const vd_filter *f = s->walk.filter;
     const _Atomic uint32_t *list = level_links(h, slot, level);
@@ -72,7 +109,7 @@ uint32_t filter_collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t le
         if (neighbour >= s->slot_limit || !first_met(s, neighbour)) {
             continue;
         }
-        if (filter_allows(h, f, neighbour)) {
+        if (node_allows(h, f, neighbour)) {
             out[found++] = neighbour;
         } else {
             behind[others++] = neighbour;
@@ -83,7 +120,7 @@ uint32_t filter_collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t le
         uint32_t n = links_count(next, capacity);
         for (uint32_t j = 0; j < n && found < most; j++) {
             uint32_t neighbour = link_get(next, j);
-            if (neighbour < s->slot_limit && filter_allows(h, f, neighbour) && first_met(s, neighbour)) {
+            if (neighbour < s->slot_limit && node_allows(h, f, neighbour) && first_met(s, neighbour)) {
                 out[found++] = neighbour;
             }
         }
@@ -97,7 +134,7 @@ uint32_t filter_seeds(const vd_hnsw *h, scratch *s, const vd_filter *filter, uin
     for (uint32_t from = 0; from < s->slot_limit && found < most; from += step) {
         uint32_t to = s->slot_limit - from < step ? s->slot_limit : from + step;
         for (uint32_t slot = from; slot < to; slot++) {
-            if (slot_state(h, slot) == STATE_LIVE && !twin_of_another(h, slot) && filter_allows(h, filter, slot)) {
+            if (slot_state(h, slot) == STATE_LIVE && !twin_of_another(h, slot) && node_allows(h, filter, slot)) {
                 if (first_met(s, slot)) {
                     out[found++] = slot;
                 }

@@ -628,6 +628,9 @@ static inline bool filter_allows(const vd_hnsw *h, const vd_filter *f, uint32_t 
 }
 /* Chooses how to search, and sets share and matches. */
 vd_plan filter_plan(search_run *r);
+/* Whether far fewer match around `near` (a node next to the query) than elsewhere; and whether those that do are better scanned. */
+bool filter_apart(const search_run *r, uint32_t near);
+bool filter_scan_apart(const search_run *r);
 /* Neighbours that match, and those behind neighbours that do not; for walks with a filter. At most BATCH_SLOTS_MAX. */
 uint32_t filter_collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t level, uint32_t *out);
 /* Up to `most` slots of live nodes that match, spread over all of them, marked as met. */

@@ -20,7 +20,10 @@
 
 #include "hnsw/hnsw_int.h"
 
-#define ALPHA_ONLINE   1.0f
+#define ALPHA_ONLINE 1.0f
+/* Links are chosen from the nearer half of what was found: looking at the rest too costs a fifth more time to build, and searches 2 %
+ * fewer distances. */
+#define CHOICE_SHARE   2
 #define PARALLEL_LEAST 8 /* nodes in a batch from which waking other threads pays */
 
 /* Links back that one node can have to be noted for: its own links of all levels, and its parent. */
@@ -167,7 +170,9 @@ static uint32_t gather(const vd_hnsw *h, scratch *s, const link_batch *b, uint32
         }
     }
     candidates_sort(c, count);
-    return count < h->options.ef_construction ? count : h->options.ef_construction;
+    uint32_t most = h->options.ef_construction / CHOICE_SHARE;
+    most = most > h->m0 ? most : h->m0;
+    return count < most ? count : most;
 }
 
 static void choose_links(link_batch *b, scratch *s, uint32_t i) {

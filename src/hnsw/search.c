@@ -165,6 +165,7 @@ static vd_status prepare(search_run *r, uint32_t window, uint64_t *entry) {
 }
 
 static void settle(search_run *r);
+static void scan_all(search_run *r);
 
 /* Starts a walk with room for the items wanted beside what is in the way of them; or scans. */
 static vd_status start_walk(search_run *r) {
@@ -191,6 +192,14 @@ static vd_status start_walk(search_run *r) {
     float stretch = r->gamma < 0 ? 0.0f : (float)((1.0 + r->gamma) * (1.0 + r->gamma));
     if (s->stale) {
         return VD_OK;
+    }
+    if (r->plan == VD_PLAN_FILTER_HOP && filter_apart(r, nearest.slot)) {
+        if (filter_scan_apart(r)) {
+            scan_all(r);
+            return VD_OK;
+        }
+        rank *= 4;
+        window = window * 4 < s->pool_capacity ? window * 4 : (uint32_t)s->pool_capacity;
     }
     walk_begin(h, s, nearest, 0, window, stretch, rank, r->hidden);
     if (r->plan == VD_PLAN_FILTER_HOP) {

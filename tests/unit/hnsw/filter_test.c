@@ -327,11 +327,14 @@ static void every_filter(const char *name, world *w, uint32_t queries) {
     uint32_t faults = 0;
     char first[160] = "";
     for (int how = 0; how < LIES; how++) {
+        uint64_t good = 0, wanted = 0; /* of what was walked */
         for (size_t s = 0; s < SHARES; s++) {
             for (int say = 0; say < WAYS; say++) {
                 const row *r = &rows[how][s][say];
                 double recall = r->wanted ? (double)r->good / (double)r->wanted : 1.0;
-                bool low = recall < 0.95 && r->wanted;
+                bool low = recall < 0.9; /* few queries a row */
+                good += r->plans[VD_PLAN_FILTER_SCAN] < queries ? r->good : 0;
+                wanted += r->plans[VD_PLAN_FILTER_SCAN] < queries ? r->wanted : 0;
                 if (low || getenv("VECTORD_TEST_PRINT")) {
                     print_message("%s, %s, share %.4f, by %s: recall %.4f, %.0f distances, plans %u/%u/%u\n", name,
                                   lie_names[how], shares[s], way_names[say], recall, (double)r->distances / queries,
@@ -344,9 +347,14 @@ static void every_filter(const char *name, world *w, uint32_t queries) {
                 }
             }
         }
+        double recall = wanted ? (double)good / (double)wanted : 1.0;
+        print_message("%s, %s: recall %.4f where the graph was walked\n", name, lie_names[how], recall);
+        if (recall < 0.95 && faults++ == 0) {
+            snprintf(first, sizeof first, "%s, %s, all walks: recall %.4f", name, lie_names[how], recall);
+        }
     }
     if (faults) {
-        fail_msg("%u rows below 0.95, the first: %s", faults, first);
+        fail_msg("%u rows too low, the first: %s", faults, first);
     }
 }
 
@@ -356,7 +364,7 @@ static void filters_in(const char *name, layout kind, vd_metric metric, vd_encod
     if (calibrated) {
         OK(vd_hnsw_calibrate(w->index, executor_pool_get(pool), err));
     }
-    every_filter(name, w, help_amount(8, 1) * help_rounds());
+    every_filter(name, w, help_amount(5, 1) * help_rounds());
     help_check(w->index, "after filters");
     world_free(w);
 }
