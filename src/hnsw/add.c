@@ -88,8 +88,7 @@ static void take_slots(vd_hnsw *h, const vd_hnsw_item *items, size_t count) {
             continue;
         }
         uint32_t slot = slot_take(h);
-        h->ids[slot] = ids_take(h, items[i].id);
-        h->id_sizes[slot] = (uint16_t)items[i].id.size;
+        ids_set(h, slot, items[i].id);
         atomic_store_explicit(&h->payloads[slot], items[i].payload, memory_order_relaxed);
         h->work.slots[i] = slot;
     }

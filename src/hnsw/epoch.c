@@ -76,6 +76,9 @@ static void free_one(vd_hnsw *h, const retired *r) {
     case RETIRED_FORM:
         form_free(h, (form *)r->value);
         break;
+    case RETIRED_TABLE:
+        table_free(h, (map_table *)r->value);
+        break;
     case RETIRED_BLOCK:
         mem_release(&h->allocator, (void *)r->value, r->size);
         break;

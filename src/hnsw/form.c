@@ -21,7 +21,7 @@
 #include "hnsw/hnsw_int.h"
 
 #define SCALE_LEAST     1e-35f /* below, a scale would leave float32's normal range: such a vector gets codes of 0 */
-#define BLOCK_BYTES     8u
+#define BLOCK_BYTES     4u
 #define EXCEPTIONS_STEP 8192u /* blocks made usable at a time */
 
 /* ---- half precision in plain C: the same bits everywhere ---- */
@@ -196,11 +196,10 @@ uint64_t form_bytes(const form *f, uint64_t slots) {
     return slots * form_slot_bytes(NULL, f) + f->exceptions_used * f->exceptions.stride;
 }
 
-/* ---- exceptions: blocks of 8 bytes, {u16 count, u16 sparse, bytes} ---- */
+/* ---- exceptions: blocks of 4 bytes, {size class << 1 | sparse, bytes} ---- */
 
 typedef struct exception_list {
-    uint16_t units; /* of 8 bytes: its size class */
-    uint16_t sparse;
+    uint16_t head;
     uint8_t bytes[];
 } exception_list;
 
@@ -219,8 +218,7 @@ static uint32_t exceptions_take(form *f, size_t bytes, bool sparse) {
         f->exceptions_used += units;
     }
     pthread_mutex_unlock(&f->lock);
-    exceptions_at(f, block)->units = (uint16_t)units;
-    exceptions_at(f, block)->sparse = sparse;
+    exceptions_at(f, block)->head = (uint16_t)(units << 1 | sparse);
     return block;
 }
 
@@ -232,7 +230,7 @@ void form_release(form *f, uint32_t slot) {
     if (head->exceptions != EXCEPTIONS_NONE) {
         pthread_mutex_lock(&f->lock);
         exception_list *list = exceptions_at(f, head->exceptions);
-        uint16_t units = list->units;
+        uint16_t units = list->head >> 1;
         memcpy(list, &f->exceptions_free[units], sizeof(uint32_t));
         f->exceptions_free[units] = head->exceptions;
         pthread_mutex_unlock(&f->lock);
@@ -362,7 +360,7 @@ static void read_codes(const vd_hnsw *h, const form *f, uint32_t slot, float *ou
         const vector_head *head = (const vector_head *)(const void *)form_at(f, FORM_HEAD, slot);
         const exception_list *list = head->exceptions != EXCEPTIONS_NONE ? exceptions_at(f, head->exceptions) : NULL;
         h->kernels->restore(parts.code, rest16_of(f, slot), rest8_of(h, f, slot), head->scale,
-                            list ? list->bytes : NULL, list ? list->sparse != 0 : true, h->options.dimension, out);
+                            list ? list->bytes : NULL, list ? (list->head & 1) != 0 : true, h->options.dimension, out);
     } else {
         float scale;
         memcpy(&scale, form_at(f, FORM_HEAD, slot), sizeof scale);

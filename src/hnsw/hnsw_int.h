@@ -95,9 +95,9 @@ typedef struct form {
     bool codes;
     bool keep; /* float32 values can be restored bit for bit */
     plane planes[FORM_PLANES];
-    plane exceptions;         /* stride 8: blocks of bytes, allocated by size class */
+    plane exceptions;         /* stride 4: blocks of bytes, allocated by size class */
     pthread_mutex_t lock;     /* exceptions_used and exceptions_free: vectors are written by several threads */
-    uint64_t exceptions_used; /* blocks of 8 bytes handed out; block 0 is none */
+    uint64_t exceptions_used; /* blocks of 4 bytes handed out; block 0 is none */
     uint64_t exceptions_ready;
     uint32_t *exceptions_free; /* [classes] first free block of so many units, list through the first word */
     size_t exceptions_classes;
@@ -117,7 +117,7 @@ typedef struct id_store {
     void *free_blocks[VD_ID_MAX_BYTES / 8 + 2]; /* by size class of 8 bytes */
 } id_store;
 
-typedef enum retired_kind { RETIRED_SLOT, RETIRED_PAYLOAD, RETIRED_BLOCK, RETIRED_FORM } retired_kind;
+typedef enum retired_kind { RETIRED_SLOT, RETIRED_PAYLOAD, RETIRED_BLOCK, RETIRED_TABLE, RETIRED_FORM } retired_kind;
 typedef struct retired {
     retired_kind kind;
     uint64_t epoch;
@@ -404,15 +404,18 @@ void slot_release(vd_hnsw *h, uint32_t slot);
 uint32_t slot_level(const vd_hnsw *h, vd_id id);
 /* Gives the slot upper blocks for `level`; lowers the level when there are none. */
 void slot_set_level(vd_hnsw *h, uint32_t slot, uint32_t level);
+/* A short id stands in the plane itself, in place of the pointer to it. */
+#define ID_INLINE sizeof(char *)
 static inline vd_id slot_id(const vd_hnsw *h, uint32_t slot) {
-    vd_id id = {h->ids[slot], h->id_sizes[slot]};
+    uint16_t size = h->id_sizes[slot];
+    vd_id id = {size <= ID_INLINE ? (const char *)&h->ids[slot] : h->ids[slot], size};
     return id;
 }
 /* Byte order, the shorter first: what orders ties and snapshots. */
 int id_compare(vd_id a, vd_id b);
 vd_status ids_reserve(vd_hnsw *h, size_t items, size_t id_bytes);
-char *ids_take(vd_hnsw *h, vd_id id); /* a copy; cannot fail after ids_reserve */
-void ids_release(vd_hnsw *h, char *block, size_t size);
+void ids_set(vd_hnsw *h, uint32_t slot, vd_id id); /* copies; cannot fail after ids_reserve */
+void ids_clear(vd_hnsw *h, uint32_t slot);
 void ids_close(vd_hnsw *h);
 
 /* ---- map.c ---- */
@@ -421,6 +424,7 @@ uint64_t hash_id(const vd_hnsw *h, vd_id id);
 uint64_t hash_vector(const vd_hnsw *h, const float *vector);
 vd_status map_reserve(vd_hnsw *h, hnsw_map *map, uint64_t more);
 void map_close(vd_hnsw *h, hnsw_map *map);
+void table_free(vd_hnsw *h, map_table *t);
 size_t map_bytes(const hnsw_map *map);
 uint32_t id_map_find(const vd_hnsw *h, vd_id id); /* guard held */
 /* Of canonical values (form_canonical); guard held. */

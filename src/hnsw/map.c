@@ -8,12 +8,15 @@
  * Threading: writers hold the index's writer mutex; readers hold a guard, so neither a table nor a slot they see goes away.
  */
 #include <string.h>
+#include <sys/mman.h>
 
 #include "hnsw/hnsw_int.h"
 
 #define ENTRY_FREE  0ull
 #define ENTRY_TOMB  1ull
 #define TABLE_FIRST 64u
+/* A table of so many bytes is a mapping of its own: those that it has outgrown would leave holes in the heap that no larger one fits. */
+#define TABLE_MAPPED (64u * 1024u)
 
 struct map_table {
     uint64_t capacity;
@@ -67,13 +70,26 @@ static map_table *table_new(const vd_allocator *a, uint64_t capacity) {
     if (!size_mul(capacity, sizeof(uint64_t), &bytes) || !size_add(bytes, sizeof(map_table), &bytes)) {
         return NULL;
     }
-    map_table *t = mem_alloc(a, bytes);
-    if (t) {
+    map_table *t = NULL;
+    if (bytes >= TABLE_MAPPED) {
+        t = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        t = t == MAP_FAILED ? NULL : t;
+    } else if ((t = mem_alloc(a, bytes))) {
         memset(t, 0, bytes);
+    }
+    if (t) {
         t->capacity = capacity;
         t->bytes = bytes;
     }
     return t;
+}
+
+void table_free(vd_hnsw *h, map_table *t) {
+    if (t && t->bytes >= TABLE_MAPPED) {
+        munmap(t, t->bytes);
+    } else if (t) {
+        mem_release(&h->allocator, t, t->bytes);
+    }
 }
 
 /* Where an entry starts probing must be computable from the entry alone, so it comes from its upper 32 bits; by their share of the
@@ -120,16 +136,13 @@ vd_status map_reserve(vd_hnsw *h, hnsw_map *map, uint64_t more) {
     map->used = used;
     atomic_store_explicit(&map->table, fresh, memory_order_release);
     if (old) {
-        retire(h, RETIRED_BLOCK, (uintptr_t)old, old->bytes);
+        retire(h, RETIRED_TABLE, (uintptr_t)old, 0);
     }
     return VD_OK;
 }
 
 void map_close(vd_hnsw *h, hnsw_map *map) {
-    map_table *t = atomic_load_explicit(&map->table, memory_order_relaxed);
-    if (t) {
-        mem_release(&h->allocator, t, t->bytes);
-    }
+    table_free(h, atomic_load_explicit(&map->table, memory_order_relaxed));
 }
 
 size_t map_bytes(const hnsw_map *map) {
@@ -186,7 +199,7 @@ uint32_t id_map_find(const vd_hnsw *h, vd_id id) {
         }
         if (entry_live(at) && ((at ^ hash) >> 32) == 0) {
             uint32_t slot = entry_slot(at);
-            if (h->id_sizes[slot] == id.size && memcmp(h->ids[slot], id.data, id.size) == 0) {
+            if (h->id_sizes[slot] == id.size && memcmp(slot_id(h, slot).data, id.data, id.size) == 0) {
                 return slot;
             }
         }

@@ -55,8 +55,7 @@ void slot_release(vd_hnsw *h, uint32_t slot) {
         atomic_store_explicit(&h->upper[slot], 0, memory_order_relaxed);
     }
     form_release(form_of(h), slot);
-    ids_release(h, h->ids[slot], h->id_sizes[slot]);
-    h->ids[slot] = NULL;
+    ids_clear(h, slot);
     atomic_store_explicit(&h->state[slot], STATE_FREE, memory_order_release);
     atomic_store_explicit(&h->parent[slot], h->free_slots, memory_order_relaxed);
     h->free_slots = slot;
@@ -146,28 +145,35 @@ vd_status ids_reserve(vd_hnsw *h, size_t items, size_t id_bytes) {
     return VD_OK;
 }
 
-char *ids_take(vd_hnsw *h, vd_id id) {
+void ids_set(vd_hnsw *h, uint32_t slot, vd_id id) {
     id_store *s = &h->id_store;
-    size_t class = id_class(id.size);
-    char *block = s->free_blocks[class];
-    if (block) {
-        memcpy(&s->free_blocks[class], block, sizeof(void *));
-    } else {
-        block = (char *)s->chunks + s->chunk_used;
-        s->chunk_used += class * 8;
+    char *at = (char *)&h->ids[slot];
+    if (id.size > ID_INLINE) {
+        size_t class = id_class(id.size);
+        at = s->free_blocks[class];
+        if (at) {
+            memcpy(&s->free_blocks[class], at, sizeof(void *));
+        } else {
+            at = (char *)s->chunks + s->chunk_used;
+            s->chunk_used += class * 8;
+        }
+        h->ids[slot] = at;
     }
-    memcpy(block, id.data, id.size);
+    memcpy(at, id.data, id.size);
+    h->id_sizes[slot] = (uint16_t)id.size;
     h->id_bytes_live += id.size;
-    return block;
 }
 
-void ids_release(vd_hnsw *h, char *block, size_t size) {
-    if (block) {
+void ids_clear(vd_hnsw *h, uint32_t slot) {
+    size_t size = h->id_sizes[slot];
+    if (size > ID_INLINE) {
         size_t class = id_class(size);
-        memcpy(block, &h->id_store.free_blocks[class], sizeof(void *));
-        h->id_store.free_blocks[class] = block;
-        h->id_bytes_live -= size;
+        memcpy(h->ids[slot], &h->id_store.free_blocks[class], sizeof(void *));
+        h->id_store.free_blocks[class] = h->ids[slot];
     }
+    h->id_bytes_live -= size;
+    h->ids[slot] = NULL;
+    h->id_sizes[slot] = 0;
 }
 
 void ids_close(vd_hnsw *h) {
