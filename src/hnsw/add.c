@@ -104,7 +104,7 @@ static size_t separate_twins(vd_hnsw *h, const vd_hnsw_item *items, size_t count
             continue;
         }
         const float *vector = form_canonical(h, f, items[i].vector, h->writer_scratch->query_vector);
-        uint32_t representative = vector_map_find(h, vector);
+        uint32_t representative = vector_map_find(h, vector, h->writer_scratch->pair_vector);
         if (representative == SLOT_NONE) {
             map_put(&h->vector_map, hash_vector(h, vector), slot);
             slot_set_level(h, slot, slot_level(h, slot_id(h, slot)));

@@ -128,13 +128,12 @@ static uint32_t rank_by(calibration *c, scratch *s, const sample *at, const walk
 static void rank_task(calibration *c, sample *at) {
     const vd_hnsw *h = c->h;
     scratch *s = scratch_take(h, 1);
-    float values[VD_DIMENSION_MAX];
     if (!s) {
         atomic_store(&c->failed, true);
         return;
     }
-    form_read(h, form_of(h), at->slot, values);
-    query_from_vector(h, s, values);
+    form_read(h, form_of(h), at->slot, s->query_vector);
+    query_from_vector(h, s, s->query_vector);
     if (s->form->codes) {
         walk_query high = s->refine;
         high.score = h->kernels->score_high;
@@ -149,13 +148,18 @@ static void rank_task(calibration *c, sample *at) {
 /* Hits but the sample itself and its copies, which the search leaves out. */
 static bool search_sample(calibration *c, const sample *at, const vd_hnsw_search_options *options, double gamma,
                           vd_hit *hits, size_t *count) {
-    float values[VD_DIMENSION_MAX];
-    form_read(c->h, form_of(c->h), at->slot, values);
-    if (search_with(c->h, values, options, node_of(c->h, at->slot), gamma, c->cap, hits, count, NULL, NULL) != VD_OK) {
-        atomic_store(&c->failed, true);
-        return false;
+    scratch *s = scratch_take(c->h, 1); /* only to hold the query */
+    bool done = s != NULL;
+    if (done) {
+        form_read(c->h, form_of(c->h), at->slot, s->query_vector);
+        done = search_with(c->h, s->query_vector, options, node_of(c->h, at->slot), gamma, c->cap, hits, count, NULL,
+                           NULL) == VD_OK;
+        scratch_give(c->h, s);
     }
-    return true;
+    if (!done) {
+        atomic_store(&c->failed, true);
+    }
+    return done;
 }
 
 static void truth_task(void *arg, uint32_t index) {

@@ -125,9 +125,9 @@ vd_status vd_hnsw_check(vd_hnsw *h, vd_hnsw_report *report, vd_error *err) {
     uint32_t slots = atomic_load_explicit(&h->slots, memory_order_relaxed);
     uint32_t *queue = mem_alloc_array(&h->allocator, (size_t)slots + 1, sizeof *queue);
     uint8_t *seen = mem_alloc(&h->allocator, (size_t)slots + 1);
-    float *vector = mem_alloc_array(&h->allocator, h->options.dimension, sizeof *vector);
+    float *vector = mem_alloc_array(&h->allocator, 2 * (size_t)h->options.dimension, sizeof *vector);
     if (!queue || !seen || !vector) {
-        mem_release(&h->allocator, vector, h->options.dimension * sizeof *vector);
+        mem_release(&h->allocator, vector, 2 * (size_t)h->options.dimension * sizeof *vector);
         mem_release(&h->allocator, queue, ((size_t)slots + 1) * sizeof *queue);
         mem_release(&h->allocator, seen, (size_t)slots + 1);
         pthread_mutex_unlock(&h->writer);
@@ -160,7 +160,7 @@ vd_status vd_hnsw_check(vd_hnsw *h, vd_hnsw_report *report, vd_error *err) {
             check_lists(h, slot, slots, &r, &degrees);
             check_tree(h, slot, slots, &r);
             form_read(h, form_of(h), slot, vector);
-            if (vector_map_find(h, vector) != slot) {
+            if (vector_map_find(h, vector, vector + h->options.dimension) != slot) {
                 r.bad_map++;
                 note(&r, "slot %u: its vector leads elsewhere", slot);
             }
@@ -175,7 +175,7 @@ vd_status vd_hnsw_check(vd_hnsw *h, vd_hnsw_report *report, vd_error *err) {
     r.mean_degree = nodes ? (double)degrees / (double)nodes : 0.0;
     mem_release(&h->allocator, queue, ((size_t)slots + 1) * sizeof *queue);
     mem_release(&h->allocator, seen, (size_t)slots + 1);
-    mem_release(&h->allocator, vector, h->options.dimension * sizeof *vector);
+    mem_release(&h->allocator, vector, 2 * (size_t)h->options.dimension * sizeof *vector);
     pthread_mutex_unlock(&h->writer);
     if (report) {
         *report = r;

@@ -20,20 +20,25 @@ typedef struct conversion {
 } conversion;
 
 static void convert_task(void *arg, uint32_t index) {
-    (void)index;
     conversion *c = arg;
-    float values[VD_DIMENSION_MAX];
+    scratch *s = index == 0 ? c->h->writer_scratch : scratch_take(c->h, 1);
+    if (!s) {
+        return; /* task 0 does it all */
+    }
     for (;;) {
         uint32_t first = atomic_fetch_add_explicit(&c->next, CHUNK, memory_order_relaxed);
         if (first >= c->slots) {
-            return;
+            break;
         }
         for (uint32_t slot = first; slot < c->slots && slot < first + CHUNK; slot++) {
             if (slot_state(c->h, slot) != STATE_FREE) {
-                form_read(c->h, c->from, slot, values);
-                form_write(c->h, c->to, slot, values);
+                form_read(c->h, c->from, slot, s->query_vector);
+                form_write(c->h, c->to, slot, s->query_vector);
             }
         }
+    }
+    if (index != 0) {
+        scratch_give(c->h, s);
     }
 }
 
@@ -42,7 +47,9 @@ vd_status convert_locked(vd_hnsw *h, vd_encoding encoding, const vd_executor *ex
     if (old->encoding == encoding) {
         return VD_OK;
     }
-    form *fresh = retire_reserve(h, 1) == VD_OK ? form_new(h, encoding, h->slots_ready) : NULL;
+    form *fresh = retire_reserve(h, 1) == VD_OK && scratch_reserve_writer(h, 1) == VD_OK
+                      ? form_new(h, encoding, h->slots_ready)
+                      : NULL;
     if (!fresh) {
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
     }

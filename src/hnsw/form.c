@@ -95,7 +95,7 @@ static void describe(const vd_hnsw *h, form *f) {
         break;
     }
     p[FORM_FACTOR].stride = sizeof(float);
-    p[FORM_NORM2].stride = f->codes && euclidean ? sizeof(float) : 0;
+    p[FORM_NORM2].stride = euclidean && (f->codes || !f->keep) ? sizeof(float) : 0;
     p[FORM_HEAD].stride = f->keep ? sizeof(vector_head) : sizeof(float);
     for (size_t i = 0; i < FORM_PLANES; i++) {
         p[i].payload = true;
@@ -265,7 +265,7 @@ static uint8_t *rest8_of(const vd_hnsw *h, const form *f, uint32_t slot) {
     return form_at(f, FORM_REST, slot) + 2 * (size_t)h->options.dimension;
 }
 
-/* The upper bytes that the codes of 0 need. Returns how many. */
+/* The upper bytes that the codes of 0 need, into `out` (NULL: only counted). Returns how many. */
 static size_t find_exceptions(const vd_hnsw *h, const float *vector, const int8_t *code, uint8_t *out, bool *sparse) {
     *sparse = true;
     for (uint32_t i = 0; i < h->options.dimension && *sparse; i++) {
@@ -274,48 +274,67 @@ static size_t find_exceptions(const vd_hnsw *h, const float *vector, const int8_
     }
     size_t count = 0;
     for (uint32_t i = 0; i < h->options.dimension; i++) {
-        if (code[i] == 0) {
-            uint32_t bits = bits_of(vector[i]);
-            out[count] = (uint8_t)(bits >> 24);
-            count += !(*sparse && bits == 0);
+        uint32_t bits = bits_of(vector[i]);
+        if (code[i] == 0 && !(*sparse && bits == 0)) {
+            if (out) {
+                out[count] = (uint8_t)(bits >> 24);
+            }
+            count++;
         }
     }
     return count;
 }
 
+/* Gives the code 0 to what would not come back as it is. true: all does. A part at a time: stacks are to stay small. */
+static bool comes_back(const vd_hnsw *h, const form *f, uint32_t slot, const float *vector, int8_t *code, float scale,
+                       const uint8_t *exceptions, bool sparse) {
+    uint32_t dimension = h->options.dimension;
+    float back[KERNEL_LINE_CODES];
+    bool whole = true;
+    for (uint32_t from = 0; from < dimension; from += KERNEL_LINE_CODES) {
+        uint32_t n = dimension - from < KERNEL_LINE_CODES ? dimension - from : KERNEL_LINE_CODES;
+        h->kernels->restore(code + from, rest16_of(f, slot) + from, rest8_of(h, f, slot) + from, scale, exceptions,
+                            sparse, n, back);
+        for (uint32_t i = from; i < from + n; i++) {
+            uint32_t bits = bits_of(vector[i]);
+            exceptions += code[i] == 0 && !(sparse && bits == 0);
+            if (bits_of(back[i - from]) != bits) {
+                code[i] = 0;
+                whole = false;
+            }
+        }
+    }
+    return whole;
+}
+
 static void write_complement(const vd_hnsw *h, form *f, uint32_t slot, const float *vector, int8_t *code, float scale,
                              vector_head *head) {
-    uint32_t dimension = h->options.dimension;
     uint16_t *rest16 = rest16_of(f, slot);
     uint8_t *rest8 = rest8_of(h, f, slot);
-    uint8_t bytes[VD_DIMENSION_MAX];
-    float back[VD_DIMENSION_MAX];
-    for (uint32_t i = 0; i < dimension; i++) {
+    for (uint32_t i = 0; i < h->options.dimension; i++) {
         uint32_t bits = bits_of(vector[i]);
         rest16[i] = (uint16_t)bits;
         rest8[i] = (uint8_t)(bits >> 16);
     }
+    head->exceptions = EXCEPTIONS_NONE;
     for (;;) {
-        bool sparse, whole = true;
-        size_t count = find_exceptions(h, vector, code, bytes, &sparse);
-        h->kernels->restore(code, rest16, rest8, scale, bytes, sparse, dimension, back);
-        if (memcmp(back, vector, dimension * sizeof *vector) != 0) {
-            for (uint32_t i = 0; i < dimension; i++) {
-                if (bits_of(back[i]) != bits_of(vector[i])) {
-                    code[i] = 0;
-                    whole = false;
-                }
-            }
+        bool sparse;
+        size_t count = find_exceptions(h, vector, code, NULL, &sparse);
+        if (count || !sparse) {
+            head->exceptions = exceptions_take(f, count, sparse);
+            (void)find_exceptions(h, vector, code, exceptions_at(f, head->exceptions)->bytes, &sparse);
         }
-        if (whole) {
-            head->exceptions = EXCEPTIONS_NONE;
-            if (count || !sparse) {
-                head->exceptions = exceptions_take(f, count, sparse);
-                memcpy(exceptions_at(f, head->exceptions)->bytes, bytes, count);
-            }
+        const uint8_t *bytes = head->exceptions ? exceptions_at(f, head->exceptions)->bytes : rest8;
+        if (comes_back(h, f, slot, vector, code, scale, bytes, sparse)) {
             return;
         }
+        form_release(f, slot); /* once more, with fewer codes that are not 0 */
     }
+}
+
+__attribute__((noinline)) static void pack_high(const vd_hnsw *h, const int8_t *code, uint8_t *high) {
+    _Alignas(64) uint8_t low[VD_DIMENSION_MAX / 2 + KERNEL_LINE];
+    h->kernels->pack(code, h->code_size, high, low);
 }
 
 static void write_codes(const vd_hnsw *h, form *f, uint32_t slot, const float *vector, double norm2) {
@@ -330,16 +349,14 @@ static void write_codes(const vd_hnsw *h, form *f, uint32_t slot, const float *v
     } else {
         memcpy(form_at(f, FORM_HEAD, slot), &scale, sizeof scale);
     }
-    uint8_t unused[VD_DIMENSION_MAX / 2 + KERNEL_LINE] __attribute__((aligned(64)));
-    h->kernels->pack(parts.code, h->code_size, form_at(f, FORM_HIGH, slot),
-                     f->planes[FORM_LOW].stride ? form_at(f, FORM_LOW, slot) : unused);
+    if (f->planes[FORM_LOW].stride) {
+        h->kernels->pack(parts.code, h->code_size, form_at(f, FORM_HIGH, slot), form_at(f, FORM_LOW, slot));
+    } else {
+        pack_high(h, parts.code, form_at(f, FORM_HIGH, slot));
+    }
     float length = (float)sqrt(norm2);
     float factor = h->options.metric == VD_METRIC_COSINE ? (norm2 > 0 ? scale / length : 0.0f) : scale;
     memcpy(form_at(f, FORM_FACTOR, slot), &factor, sizeof factor);
-    if (f->planes[FORM_NORM2].stride) {
-        float rounded = (float)norm2;
-        memcpy(form_at(f, FORM_NORM2, slot), &rounded, sizeof rounded);
-    }
 }
 
 static void read_code(const vd_hnsw *h, const form *f, uint32_t slot, int8_t *code) {
@@ -375,15 +392,10 @@ static void write_halves(const vd_hnsw *h, form *f, uint32_t slot, const float *
     bool f16 = f->encoding == VD_ENCODING_F16;
     uint16_t *half = (uint16_t *)(void *)form_at(f, FORM_HIGH, slot);
     float scale = f16 ? half_scale(h->kernels->max_abs(vector, dimension)) : 1.0f;
-    uint8_t bytes[2 * VD_DIMENSION_MAX];
     size_t count = 0;
     for (uint32_t i = 0; i < dimension; i++) {
         half[i] = f16 ? f16_of(vector[i] * scale) : bf16_of(vector[i]);
-        if (f16 && f->keep && (half[i] & 0x7C00u) == 0) { /* subnormal: does not say which float32 it was */
-            uint16_t upper = (uint16_t)(bits_of(vector[i]) >> 16);
-            memcpy(bytes + count, &upper, sizeof upper);
-            count += sizeof upper;
-        }
+        count += f16 && (half[i] & 0x7C00u) == 0; /* subnormal: does not say which float32 it was */
     }
     if (f->keep) {
         uint16_t *rest = rest16_of(f, slot);
@@ -394,8 +406,15 @@ static void write_halves(const vd_hnsw *h, form *f, uint32_t slot, const float *
         vector_head *head = (vector_head *)(void *)form_at(f, FORM_HEAD, slot);
         *head = (vector_head){.scale = scale, .norm2 = norm2, .exceptions = EXCEPTIONS_NONE};
         if (count) {
-            head->exceptions = exceptions_take(f, count, false);
-            memcpy(exceptions_at(f, head->exceptions)->bytes, bytes, count);
+            head->exceptions = exceptions_take(f, count * sizeof(uint16_t), false);
+            uint8_t *bytes = exceptions_at(f, head->exceptions)->bytes;
+            for (uint32_t i = 0; i < dimension; i++) {
+                if ((half[i] & 0x7C00u) == 0) {
+                    uint16_t upper = (uint16_t)(bits_of(vector[i]) >> 16);
+                    memcpy(bytes, &upper, sizeof upper);
+                    bytes += sizeof upper;
+                }
+            }
         }
     } else {
         memcpy(form_at(f, FORM_HEAD, slot), &scale, sizeof scale);
@@ -447,6 +466,10 @@ static void read_halves(const vd_hnsw *h, const form *f, uint32_t slot, float *o
 
 void form_write(const vd_hnsw *h, form *f, uint32_t slot, const float *vector) {
     double norm2 = h->kernels->exact_dot(vector, vector, h->options.dimension);
+    if (f->planes[FORM_NORM2].stride) {
+        float rounded = (float)norm2;
+        memcpy(form_at(f, FORM_NORM2, slot), &rounded, sizeof rounded);
+    }
     if (f->codes) {
         write_codes(h, f, slot, vector, norm2);
     } else if (f->encoding != VD_ENCODING_F32) {
@@ -501,9 +524,11 @@ double form_norm2(const vd_hnsw *h, const form *f, uint32_t slot) {
     if (f->keep) {
         return ((const vector_head *)(const void *)form_at(f, FORM_HEAD, slot))->norm2;
     }
-    float values[VD_DIMENSION_MAX];
-    form_read(h, f, slot, values);
-    return h->kernels->exact_dot(values, values, h->options.dimension);
+    float norm2 = 1.0f;
+    if (h->options.metric == VD_METRIC_EUCLIDEAN) {
+        memcpy(&norm2, form_at(f, FORM_NORM2, slot), sizeof norm2);
+    }
+    return (double)norm2;
 }
 
 double exact_distance(const vd_hnsw *h, const form *f, const float *query, double query_norm2, uint32_t slot,

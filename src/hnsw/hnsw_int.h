@@ -56,7 +56,7 @@
 #define POOL_ADAPTIVE 400u
 /* Nodes linked side by side: bounded by LINK_BATCH_SHARE of the graph, so that they find nearly everything they would have found one
  * after the other; among themselves they are compared one by one. */
-#define LINK_BATCH_MAX   256
+#define LINK_BATCH_MAX   128
 #define LINK_BATCH_SHARE 50
 
 enum { STATE_FREE = 0, STATE_PENDING = 1, STATE_LIVE = 2, STATE_DEAD = 3 };
@@ -344,6 +344,7 @@ void form_release(form *f, uint32_t slot); /* what it has beside the planes */
 void form_read(const vd_hnsw *h, const form *f, uint32_t slot, float *out);
 /* What form_read would show of this vector once it had been written: itself when values are kept. `buffer`: [dimension]. */
 const float *form_canonical(const vd_hnsw *h, const form *f, const float *vector, float *buffer);
+/* Squared length of what was added; to float32 where vectors are discarded, and 1 under cosine there. */
 double form_norm2(const vd_hnsw *h, const form *f, uint32_t slot);
 /* Exact distance to a query. `buffer` [dimension]. */
 double exact_distance(const vd_hnsw *h, const form *f, const float *query, double query_norm2, uint32_t slot,
@@ -427,8 +428,8 @@ void map_close(vd_hnsw *h, hnsw_map *map);
 void table_free(vd_hnsw *h, map_table *t);
 size_t map_bytes(const hnsw_map *map);
 uint32_t id_map_find(const vd_hnsw *h, vd_id id); /* guard held */
-/* Of canonical values (form_canonical); guard held. */
-uint32_t vector_map_find(const vd_hnsw *h, const float *canonical);
+/* Of canonical values (form_canonical); guard held. `buffer`: [dimension]. */
+uint32_t vector_map_find(const vd_hnsw *h, const float *canonical, float *buffer);
 void map_put(hnsw_map *map, uint64_t hash, uint32_t slot);
 /* Replaces the entry of `hash` that holds `from`; false when there is none. */
 bool map_swing(hnsw_map *map, uint64_t hash, uint32_t from, uint32_t to);

@@ -312,7 +312,7 @@ static void settle(search_run *r) {
         return;
     }
     harvest(r);
-    uint32_t same = vector_map_find(h, form_canonical(h, r->s->form, r->query, r->s->query_vector));
+    uint32_t same = vector_map_find(h, form_canonical(h, r->s->form, r->query, r->s->query_vector), r->s->pair_vector);
     if (same != SLOT_NONE && same != r->hidden && same < r->s->slot_limit && form_of(h) == r->s->form) {
         emit(r, same);
     }

@@ -27,7 +27,7 @@ static void aim(const vd_hnsw *h, const form *f, bool all_bits, walk_query *q) {
         .stride = f->planes[FORM_HIGH].stride,
         .dimension = h->options.dimension,
         .factor = (const float *)(const void *)f->planes[FORM_FACTOR].base,
-        .norm2 = (const float *)(const void *)f->planes[FORM_NORM2].base,
+        .norm2 = f->codes ? (const float *)(const void *)f->planes[FORM_NORM2].base : NULL,
     };
     switch (f->encoding) {
     case VD_ENCODING_SQ8:
