@@ -25,6 +25,7 @@ typedef struct settings {
     vd_hnsw_options index;
     uint32_t threads, passes, batch;
     size_t rows;
+    double target; /* 0: the whole curve */
     bool optimize, by_ef, build_only;
 } settings;
 
@@ -81,7 +82,8 @@ static void add_all(vd_hnsw *index, const npy_matrix *base, size_t rows, const v
         size_t count = rows - from < BATCH ? rows - from : BATCH;
         for (size_t i = 0; i < count; i++) {
             int size = snprintf(names[i], sizeof names[i], "%zu", from + i);
-            items[i] = (vd_hnsw_item){.id = {names[i], (uint32_t)size}, .vector = base->values + (from + i) * base->columns};
+            items[i] =
+                (vd_hnsw_item){.id = {names[i], (uint32_t)size}, .vector = base->values + (from + i) * base->columns};
         }
         must(vd_hnsw_add(index, items, count, executor, &err), &err, "add");
     }
@@ -115,7 +117,8 @@ static void measure(const vd_hnsw *index, const settings *s, const npy_matrix *q
     for (uint32_t pass = 0; pass < s->passes; pass++) {
         double began = now_s();
         if (s->batch) {
-            must(vd_hnsw_search_batch(index, queries->values, n, options, NULL, hits, counts, infos, &err), &err, "search");
+            must(vd_hnsw_search_batch(index, queries->values, n, options, NULL, hits, counts, infos, &err), &err,
+                 "search");
         } else {
             for (size_t i = 0; i < n; i++) {
                 must(vd_hnsw_search(index, queries->values + i * queries->columns, options, hits + i * K, &counts[i],
@@ -135,7 +138,8 @@ static void measure(const vd_hnsw *index, const settings *s, const npy_matrix *q
     }
     vd_hnsw_leave(index, &guard);
     double q = (double)n;
-    printf("%-7s %-7g recall %.4f  %8.0f/s  %6.1f us  distances %6.0f (refined %.0f, exact %.1f)  hops %5.1f  %.1f ns each\n",
+    printf("%-7s %-7g recall %.4f  %8.0f/s  %6.1f us  distances %6.0f (refined %.0f, exact %.1f)  hops %5.1f  %.1f ns "
+           "each\n",
            label, knob, (double)good / (K * q), q / best, best / q * 1e6, (double)distances / q, (double)refined / q,
            (double)reranked / q, (double)hops / q, best * 1e9 / (double)distances);
     fflush(stdout);
@@ -147,6 +151,11 @@ static void measure(const vd_hnsw *index, const settings *s, const npy_matrix *q
 static void curve(const vd_hnsw *index, const settings *s, const npy_matrix *queries, const npy_matrix *truth) {
     static const uint32_t efs[] = {24, 32, 48, 64, 80, 100, 130, 170, 220, 300, 400};
     static const double recalls[] = {0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995};
+    if (s->target > 0) {
+        vd_hnsw_search_options o = {.k = K, .recall_target = s->target};
+        measure(index, s, queries, truth, &o, "target", s->target);
+        return;
+    }
     for (size_t i = 0; s->by_ef && i < sizeof efs / sizeof efs[0]; i++) {
         vd_hnsw_search_options o = {.k = K, .ef = efs[i]};
         measure(index, s, queries, truth, &o, "ef", efs[i]);
@@ -157,25 +166,27 @@ static void curve(const vd_hnsw *index, const settings *s, const npy_matrix *que
     }
 }
 
-static const char usage[] =
-    "usage: bench_engine [options] BASE.npy QUERIES.npy TRUTH.npy\n"
-    "  --encoding NAME     auto (default), sq8, sq4, f16, bf16, f32\n"
-    "  --discard           keep codes only\n"
-    "  --threads N         for building (2)\n"
-    "  --rows N            of the base (all; the truth must fit)\n"
-    "  --m N, --ef-construction N\n"
-    "  --no-optimize       without the second pass\n"
-    "  --build-only        no searches\n"
-    "  --ef                plain pools as well\n"
-    "  --batch             queries in one call\n"
-    "  --passes N          over the queries, the fastest counts (5)\n";
+static const char usage[] = "usage: bench_engine [options] BASE.npy QUERIES.npy TRUTH.npy\n"
+                            "  --encoding NAME     auto (default), sq8, sq4, f16, bf16, f32\n"
+                            "  --discard           keep codes only\n"
+                            "  --threads N         for building (2)\n"
+                            "  --rows N            of the base (all; the truth must fit)\n"
+                            "  --m N, --ef-construction N\n"
+                            "  --no-optimize       without the second pass\n"
+                            "  --build-only        no searches\n"
+                            "  --target R          this recall target alone, not the curve\n"
+                            "  --ef                plain pools as well\n"
+                            "  --batch             queries in one call\n"
+                            "  --passes N          over the queries, the fastest counts (5)\n";
 
 int main(int argc, char **argv) {
-    static const struct option longs[] = {
-        {"encoding", 1, 0, 'e'}, {"discard", 0, 0, 'd'}, {"threads", 1, 0, 't'},     {"rows", 1, 0, 'r'},
-        {"m", 1, 0, 'm'},        {"ef-construction", 1, 0, 'c'}, {"no-optimize", 0, 0, 'n'}, {"ef", 0, 0, 'f'},
-        {"batch", 0, 0, 'b'},    {"passes", 1, 0, 'p'},  {"help", 0, 0, 'h'},
-        {"build-only", 0, 0, 'o'}, {0, 0, 0, 0}};
+    static const struct option longs[] = {{"encoding", 1, 0, 'e'},    {"discard", 0, 0, 'd'},
+                                          {"threads", 1, 0, 't'},     {"rows", 1, 0, 'r'},
+                                          {"m", 1, 0, 'm'},           {"ef-construction", 1, 0, 'c'},
+                                          {"no-optimize", 0, 0, 'n'}, {"ef", 0, 0, 'f'},
+                                          {"batch", 0, 0, 'b'},       {"passes", 1, 0, 'p'},
+                                          {"help", 0, 0, 'h'},        {"build-only", 0, 0, 'o'},
+                                          {"target", 1, 0, 'g'},      {0, 0, 0, 0}};
     settings s = {.threads = 2, .passes = 5, .optimize = true};
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         unsigned long number = optarg ? strtoul(optarg, NULL, 10) : 0;
@@ -186,18 +197,45 @@ int main(int argc, char **argv) {
                 return 64;
             }
             break;
-        case 'd': s.index.discard_vectors = true; break;
-        case 't': s.threads = (uint32_t)number; break;
-        case 'r': s.rows = number; break;
-        case 'm': s.index.m = (uint32_t)number; break;
-        case 'c': s.index.ef_construction = (uint32_t)number; break;
-        case 'n': s.optimize = false; break;
-        case 'f': s.by_ef = true; break;
-        case 'b': s.batch = 1; break;
-        case 'p': s.passes = (uint32_t)number; break;
-        case 'o': s.build_only = true; break;
-        case 'h': fputs(usage, stdout); return 0;
-        default: fputs(usage, stderr); return 64;
+        case 'd':
+            s.index.discard_vectors = true;
+            break;
+        case 't':
+            s.threads = (uint32_t)number;
+            break;
+        case 'r':
+            s.rows = number;
+            break;
+        case 'm':
+            s.index.m = (uint32_t)number;
+            break;
+        case 'c':
+            s.index.ef_construction = (uint32_t)number;
+            break;
+        case 'n':
+            s.optimize = false;
+            break;
+        case 'f':
+            s.by_ef = true;
+            break;
+        case 'b':
+            s.batch = 1;
+            break;
+        case 'p':
+            s.passes = (uint32_t)number;
+            break;
+        case 'g':
+            s.target = strtod(optarg, NULL);
+            break;
+        case 'o':
+            s.build_only = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            fputs(usage, stderr);
+            return 64;
         }
     }
     if (argc - optind != 3) {
@@ -227,14 +265,16 @@ int main(int argc, char **argv) {
     vd_hnsw_stats stats;
     vd_hnsw_get_stats(index, &stats);
     printf("cpu %s; added %zu x %zu in %.2f s (%.2f s of CPU, %.0f/s), %.0f distances each\n", vd_hnsw_cpu(), rows,
-           base.columns, added - began, cpu_s() - cpu, (double)rows / (added - began), (double)stats.distances / (double)rows);
+           base.columns, added - began, cpu_s() - cpu, (double)rows / (added - began),
+           (double)stats.distances / (double)rows);
     if (s.optimize) {
         vd_optimize_options o = {.executor = executor};
         uint64_t first = stats.distances;
         cpu = cpu_s();
         must(vd_hnsw_optimize(index, &o, &err), &err, "optimize");
         vd_hnsw_get_stats(index, &stats);
-        printf("second pass %.2f s (%.2f s of CPU), %.0f distances each\n", now_s() - added, cpu_s() - cpu, (double)(stats.distances - first) / (double)rows);
+        printf("second pass %.2f s (%.2f s of CPU), %.0f distances each\n", now_s() - added, cpu_s() - cpu,
+               (double)(stats.distances - first) / (double)rows);
     }
     double raw = (double)rows * (double)base.columns * sizeof(float);
     printf("memory / raw: %.4f resident, %.4f by its own count\n", (double)(resident_bytes() - before) / raw,

@@ -235,9 +235,8 @@ VECTORD_API vd_status vd_hnsw_search(const vd_hnsw *index, const float *query, c
 
 /*
  * The same for `query_count` queries that lie one behind the other: results of query i at hits[i * k], counts[i], infos[i]
- * (infos may be NULL). Each thread of the executor (NULL: the calling one) works on several queries in turns, so that one computes
- * while memory answers another. Equal answers to as many single calls. Call inside a guard that the calling thread holds. Any
- * failure fails the whole call; the text names the query ("queries[3]: vector[7] is not finite").
+ * (infos may be NULL). The threads of the executor (NULL: the calling one) share them. Equal answers to as many single
+ * calls. Call inside a guard that the calling thread holds. Any failure fails the whole call; the text names the query ("queries[3]: vector[7] is not finite").
  */
 VECTORD_API vd_status vd_hnsw_search_batch(const vd_hnsw *index, const float *queries, size_t query_count,
                                            const vd_hnsw_search_options *options, const vd_executor *executor,

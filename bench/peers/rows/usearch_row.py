@@ -42,5 +42,4 @@ class UsearchF32(Row):
 
 class UsearchI8(UsearchF32):
     dtype = "i8"
-    metric = "cos"
-    settings = "i8, cosine, connectivity 16, expansion_add 200"
+    settings = "i8, inner product, connectivity 16, expansion_add 200"

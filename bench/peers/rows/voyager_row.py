@@ -12,8 +12,8 @@ from .base import EF_CONSTRUCTION, SEED, M, Row, timed
 
 class Voyager(Row):
     package = "voyager"
-    space = voyager.Space.Euclidean  # the same order as cosine on unit vectors, and its fastest
-    settings = "Float32, Euclidean on unit vectors, M=16, ef_construction=200"
+    space = voyager.Space.Cosine
+    settings = "Float32, cosine, M=16, ef_construction=200"
 
     def build(self, base: np.ndarray, threads: int) -> dict[str, float]:
         self.index = voyager.Index(

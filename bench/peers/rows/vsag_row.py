@@ -15,9 +15,9 @@ from .base import EF_CONSTRUCTION, M, Row, timed
 class VsagSq8(Row):
     package = "pyvsag"
     knob_name = "ef_search"
-    metric = "ip"
+    metric = "l2"
     codes = "sq8_uniform"
-    settings = "hgraph sq8_uniform, reorder by fp32, inner product, max_degree 32, ef_construction 200"
+    settings = "hgraph sq8_uniform, reorder by fp32, l2 on unit vectors, max_degree 32, ef_construction 200"
 
     def build(self, base: np.ndarray, threads: int) -> dict[str, float]:
         parameters = {

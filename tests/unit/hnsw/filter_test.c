@@ -832,7 +832,7 @@ static void filters_beside_writers(void **state) {
     traffic *t = calloc(1, sizeof *t);
     assert_non_null(t);
     t->w = w;
-    t->rounds = help_amount(1500, 300) * help_rounds();
+    t->rounds = help_amount(600, 200) * help_rounds();
     for (uint32_t i = 0; i < STEADY; i++) {
         vd_hnsw_item item = {id_of(w, i), vector_of(w, i), (void *)((uintptr_t)i + 1)};
         OK(vd_hnsw_add(w->index, &item, 1, NULL, err));

@@ -294,6 +294,8 @@ static float half_value(float x) { /* to the nearest binary16, ties to even, in 
     return copysignf(rintf(magnitude / unit) * unit, x);
 }
 
+#define SQ4_TOP 120.0f /* the code of the largest, which is the middle of the uppermost sixteen */
+
 /* What a vector is once only its code is kept. Returns the unit that errors are bounded by. */
 static double stands_for(vd_encoding encoding, const float *x, uint32_t d, float *out) {
     float largest = 0.0f;
@@ -317,7 +319,8 @@ static double stands_for(vd_encoding encoding, const float *x, uint32_t d, float
         return ldexp(1.0, -25 - up);
     }
     const bool usable = largest > 1e-35f;
-    const float scale = usable ? largest / 127.0f : 0.0f, inverse = usable ? 127.0f / largest : 0.0f;
+    const float top = encoding == VD_ENCODING_SQ4 ? SQ4_TOP : 127.0f;
+    const float scale = usable ? largest / top : 0.0f, inverse = usable ? top / largest : 0.0f;
     for (uint32_t i = 0; i < d; i++) {
         int code = (int)rintf(x[i] * inverse);
         if (encoding == VD_ENCODING_SQ4) { /* the middle of sixteen */
