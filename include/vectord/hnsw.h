@@ -194,8 +194,9 @@ typedef struct vd_hnsw_search_options {
     uint32_t ef;          /* 0: as far as recall_target needs, by distance; else a plain pool of so many (at least k) */
     bool exact;           /* scan everything */
     double recall_target; /* 0: the index's own; else above 0 and at most 1. Not together with ef */
-    uint64_t max_distances; /* 0: no limit. Work ends within 1,024 of it; the best so far are the answer, `truncated` is set */
-    const int *cancel;      /* NULL: none. Read (atomically) at least every 1,024 distances; not 0 ends the work as above */
+    uint64_t
+        max_distances; /* 0: no limit. Work ends within 1,024 of it; the best so far are the answer, `truncated` is set */
+    const int *cancel; /* NULL: none. Read (atomically) at least every 1,024 distances; not 0 ends the work as above */
     const vd_filter *filter; /* NULL: none */
 } vd_hnsw_search_options;
 
@@ -255,13 +256,13 @@ typedef struct vd_hnsw_stats {
     uint64_t deleted_unswept; /* slots still waiting to be used again */
     uint64_t memory_bytes;    /* everything the index holds, committed */
     uint32_t levels;
-    uint32_t ef_effective;     /* most that the pool of a search without an ef of its own can hold */
-    uint64_t calibrated_at;    /* items at the last calibration; 0: never */
-    double calibrated_recall;  /* what it measured at the setting for recall_target */
-    double calibrated_gamma;   /* that setting: a search goes on to (1 + gamma)^2 of the k-th distance */
-    uint64_t optimized;        /* items that have been through the second pass */
-    vd_encoding encoding;      /* what the graph is walked with now; never AUTO */
-    uint64_t distances;        /* computed since the start, by writes and searches */
+    uint32_t ef_effective;    /* most that the pool of a search without an ef of its own can hold */
+    uint64_t calibrated_at;   /* items at the last calibration; 0: never */
+    double calibrated_recall; /* what it measured at the setting for recall_target */
+    double calibrated_gamma;  /* that setting: a search goes on to (1 + gamma)^2 of the k-th distance */
+    uint64_t optimized;       /* items that have been through the second pass */
+    vd_encoding encoding;     /* what the graph is walked with now; never AUTO */
+    uint64_t distances;       /* computed since the start, by writes and searches */
 } vd_hnsw_stats;
 /* Waits for a write that is going on (it reads what only writers touch): poll it, do not call it per search. */
 VECTORD_API void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats);

@@ -120,7 +120,8 @@ void cli_put_index_json(buffer *b, const vd_client_index *index) {
     json_put_double(b, index->calibrated_recall);
     buffer_put_str(b, ",\"encoding\":");
     json_put_string(b, index->encoding, strlen(index->encoding));
-    buffer_printf(b, ",\"memory_bytes\":%" PRIu64 ",\"journal_bytes\":%" PRIu64 ",\"sequence\":%" PRIu64
+    buffer_printf(b,
+                  ",\"memory_bytes\":%" PRIu64 ",\"journal_bytes\":%" PRIu64 ",\"sequence\":%" PRIu64
                   ",\"optimized\":%" PRIu64,
                   index->memory_bytes, index->journal_bytes, index->sequence, index->optimized);
 }

@@ -100,7 +100,7 @@ static void near_put(float *near, uint32_t capacity, uint32_t *count, float dist
 /* How many of the sample's true nearest stand among the first `capacity` by this lane. */
 static uint32_t rank_by(calibration *c, scratch *s, const sample *at, const walk_query *q, uint32_t capacity) {
     const vd_hnsw *h = c->h;
-    float near[HIGH_NEAR];
+    float near[HIGH_NEAR + 1];
     uint32_t near_count = 0, own = node_of(h, at->slot);
     for (uint32_t from = 0; from < s->slot_limit; from += BLOCK) {
         uint32_t count = 0;
@@ -113,14 +113,14 @@ static uint32_t rank_by(calibration *c, scratch *s, const sample *at, const walk
         }
         walk_distances(s, q, s->ids_a, count, s->distances_a);
         for (uint32_t i = 0; i < count; i++) {
-            near_put(near, capacity, &near_count, s->distances_a[i]);
+            near_put(near, capacity + 1, &near_count, s->distances_a[i]);
         }
     }
     float distances[CALIBRATION_K + KERNEL_OUT_PAD];
     uint32_t inside = 0;
     walk_distances(s, q, at->truth_slots, at->truth_count, distances);
     for (uint32_t i = 0; i < at->truth_count; i++) {
-        inside += near_count && distances[i] <= near[near_count - 1];
+        inside += near_count <= capacity || distances[i] < near[capacity]; /* however ties fall */
     }
     return inside;
 }

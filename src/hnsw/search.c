@@ -13,9 +13,10 @@
 
 #include "hnsw/hnsw_int.h"
 
-#define WINDOW_MOST 8192u /* a pool larger than this costs more than measuring everything */
-#define RETRIES     4     /* searches that a publication overtook look again, at most so often */
-#define SCAN_BLOCK  256u
+#define WINDOW_MOST  8192u /* a pool larger than this costs more than measuring everything */
+#define RETRIES      4     /* searches that a publication overtook look again, at most so often */
+#define SCAN_BLOCK   256u
+#define BUDGET_SLACK 768u /* distances that ordering may take beyond a budget */
 
 /* ---- the best so far ---- */
 
@@ -243,14 +244,23 @@ static uint32_t refine(search_run *r) {
     uint32_t rank = r->k + r->in_the_way;
     uint32_t done = r->options->filter ? size : rank + REFINE_LEAST;
     done = done < size ? done : size;
+    if (s->budget != UINT64_MAX && done > BUDGET_SLACK / 2) {
+        done = BUDGET_SLACK / 2;
+        s->truncated |= done < size;
+    }
     refine_some(s, 0, done);
     float error = done > rank ? lane_error(r->h, s, c[rank - 1].slot, ERROR_HIGH) : 0.0f;
-    while (done < size && key_distance(s->pool.keys[done]) - error <= c[rank - 1].distance) {
+    while (done < size && !s->truncated && key_distance(s->pool.keys[done]) - error <= c[rank - 1].distance) {
         uint32_t more = size - done < REFINE_CHUNK ? size - done : REFINE_CHUNK;
         refine_some(s, done, done + more);
         done += more;
     }
     return done;
+}
+
+/* What is first in order is measured first, so that a budget cuts off what is furthest. */
+static bool beyond_budget(const scratch *s) {
+    return s->budget != UINT64_MAX && s->distances >= s->budget + BUDGET_SLACK;
 }
 
 /* Orders what the walk has found by exact distance. */
@@ -265,6 +275,10 @@ static void harvest(search_run *r) {
         form_prefetch(s->form, c[i].slot);
     }
     for (uint32_t i = 0; i < count && c[i].distance <= limit && extra < RERANK_MOST; i++) {
+        if (beyond_budget(s)) {
+            s->truncated = true;
+            break;
+        }
         if (i + 2 < count) {
             form_prefetch(s->form, c[i + 2].slot);
         }
@@ -274,7 +288,8 @@ static void harvest(search_run *r) {
         if (answer && found == r->k && !in_flux(h, r->seq)) { /* what can still be nearer, as far as codes can tell */
             limit = c[i].distance + lane_error(h, s, c[i].slot, ERROR_BOTH);
         }
-        if (i + 1 == count && found < r->k && count < s->pool.size) { /* so many of them were no answers */
+        if (i + 1 == count && found < r->k && count < s->pool.size &&
+            !s->truncated) { /* so many of them were no answers */
             refine_some(s, count, s->pool.size);
             count = s->pool.size;
             i = UINT32_MAX; /* sorted anew: from the first, repeats are dropped */

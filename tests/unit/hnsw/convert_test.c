@@ -665,7 +665,7 @@ static void searches_and_writes_go_on(void **state) {
     for (int metric = VD_METRIC_COSINE; metric <= VD_METRIC_EUCLIDEAN; metric++) {
         world w = {.metric = (vd_metric)metric,
                    .executor = executor_pool_get(*state),
-                   .rounds = help_amount(150, 40) * help_rounds()};
+                   .rounds = help_amount(50, 20) * help_rounds()};
         w.index = new_index(w.metric, VD_ENCODING_SQ8, NULL);
         add_numbers(w.index, 0, STABLE, w.executor);
         atomic_store(&w.writing, 2);

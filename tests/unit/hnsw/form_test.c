@@ -502,13 +502,14 @@ static void equal_codes_are_exact_copies(void **state) {
         data_fill(&r, SHAPE_CLUSTERED, vectors, ITEMS, D);
         float *copies = vectors + (size_t)(ITEMS - COPIES) * D;
         (void)stands_for(lossy[e], copies, D, copies);
+        float largest = 0.0f;
+        for (uint32_t j = 0; j < D; j++) {
+            largest = fabsf(copies[j]) > largest ? fabsf(copies[j]) : largest;
+        }
         for (uint32_t i = 1; i < COPIES; i++) { /* all but the largest a few float32 aside */
-            uint32_t largest = 0;
             for (uint32_t j = 0; j < D; j++) {
-                largest = fabsf(copies[j]) > fabsf(copies[largest]) ? j : largest;
-            }
-            for (uint32_t j = 0; j < D; j++) {
-                copies[(size_t)i * D + j] = j == largest ? copies[j] : beside(copies[j], (int)rng_below(&r, 9) - 4);
+                const int aside = fabsf(copies[j]) == largest ? 0 : (int)rng_below(&r, 9) - 4;
+                copies[(size_t)i * D + j] = beside(copies[j], aside);
             }
         }
         add(index, vectors, 0, ITEMS, D, NULL);

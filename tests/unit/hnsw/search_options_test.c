@@ -375,17 +375,31 @@ static void budgets_are_kept(void **state) {
 static void budgets_with_long_answers(void **state) {
     (void)state;
     const vd_encoding encodings[] = {VD_ENCODING_F32, VD_ENCODING_SQ4};
+    vd_filter half = {.accept = accept_half};
+    data d;
+    data_make(&d, DATA_D8, VD_METRIC_EUCLIDEAN, 12000, 2);
     for (size_t e = 0; e < 2; e++) {
-        const data *d = &uniform;
-        vd_hnsw *index = index_of(d, encodings[e]);
-        for (uint64_t budget = 500; budget <= 3000; budget += 500) {
-            check_ended(d, index, d->query, &(vd_hnsw_search_options){.k = 1000, .max_distances = budget}, "k 1,000");
-            check_ended(d, index, d->query, &(vd_hnsw_search_options){.k = 2000, .max_distances = budget}, "k 2,000");
-            check_ended(d, index, d->query, &(vd_hnsw_search_options){.k = 10, .ef = 2000, .max_distances = budget},
-                        "ef 2,000");
+        vd_hnsw *index = help_new(&(vd_hnsw_options){
+            .dimension = d.dimension, .metric = d.metric, .m = 6, .ef_construction = 30, .encoding = encodings[e]});
+        data_add(&d, index, 0, d.count, executor_of(1));
+        for (uint64_t budget = 500; budget <= 4000; budget += 500) {
+            vd_hnsw_search_options o = {.k = 1000, .max_distances = budget};
+            check_ended(&d, index, d.query, &o, "k 1,000");
+            o.k = 2000;
+            check_ended(&d, index, d.query, &o, "k 2,000");
+            o = (vd_hnsw_search_options){.k = 10, .ef = 4000, .max_distances = budget};
+            check_ended(&d, index, d.query, &o, "ef 4,000");
+            vd_hit hits[DATA_K];
+            vd_search_info info;
+            o.filter = &half;
+            search(&d, index, d.query, &o, hits, &info);
+            if (info.distances > budget + SLACK) {
+                fail_msg("a filter, ef 4,000, budget %" PRIu64 ": %" PRIu64 " distances", budget, info.distances);
+            }
         }
         vd_hnsw_free(index);
     }
+    data_free(&d);
 }
 
 static void cancelled_before_it_begins(void **state) {
