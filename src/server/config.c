@@ -318,11 +318,11 @@ static bool env_known(const char *name, size_t size) {
 }
 
 /* A misspelt variable must not pass in silence. Variables that an orchestrator makes up for a service called "vectord",
- * those of the tests and benchmarks, and the engine's own VECTORD_CPU (hnsw/kernels/select.c), are not settings. */
+ * those of the tests and benchmarks, the engine's own VECTORD_CPU (hnsw/kernels/select.c), and VECTORD_LIBRARY of clients/python, are not settings. */
 static void warn_unknown_env(loader *l, const char *const *env) {
     static const char *const passed[] = {
         "VECTORD_SERVICE_", "VECTORD_PORT=", "VECTORD_PORT_", "VECTORD_BENCH_", "VECTORD_TEST_",
-        "VECTORD_URL=",     "VECTORD_BIN=",  "VECTORD_KEEP=", "VECTORD_CPU="};
+        "VECTORD_URL=",     "VECTORD_BIN=",  "VECTORD_KEEP=", "VECTORD_CPU=",   "VECTORD_LIBRARY="};
     for (; env && *env; env++) {
         const char *equals = strchr(*env, '=');
         if (strncmp(*env, "VECTORD_", 8) != 0 || !equals || env_known(*env, (size_t)(equals - *env))) {
