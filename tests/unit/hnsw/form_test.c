@@ -604,7 +604,7 @@ static int by_place(const void *a, const void *b) {
 /* Of every kind, of mixed kinds, and scaled down to where float32 itself has few bits left: codes may not hide anything. */
 static void an_exact_search_misses_nothing(void **state) {
     (void)state;
-    enum { D = 100, COUNT = 600, TOP = 12 };
+    enum { D = 100, COUNT = 300, TOP = 12 };
     static float vectors[COUNT * D];
     static place all[COUNT];
     const uint32_t rounds = help_rounds();
@@ -631,7 +631,7 @@ static void an_exact_search_misses_nothing(void **state) {
         vd_hnsw_enter(index, &guard);
         for (uint32_t q = 0; q < 12; q++) {
             float query[D];
-            memcpy(query, vectors + (size_t)q * 40 * D, sizeof query);
+            memcpy(query, vectors + (size_t)q * 20 * D, sizeof query);
             query[rng_below(&r, D)] *= 1.5f;
             if (vd_hnsw_validate(index, query, NULL) != VD_OK) {
                 continue;
