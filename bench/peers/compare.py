@@ -60,7 +60,7 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--exact-ratio", action="store_true", help="also print which of the ratios that are aimed at were reached"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="plots (docs/img; the cache when --quick or --only)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="plots (docs/img; in the cache with --quick, --only or --from)")
     parser.add_argument("--results", type=Path, metavar="DIR", help="results.json and results.md (the cache)")
     parser.add_argument(
         "--cache",
@@ -86,7 +86,7 @@ def options() -> argparse.Namespace:
         chosen.set_names = [] if chosen.growth_only or chosen.source else sets.choose(chosen.sets)
     except ValueError as error:
         parser.error(str(error))
-    part = chosen.quick or chosen.only != "all"
+    part = chosen.quick or chosen.only != "all" or chosen.source
     chosen.out = chosen.out or (chosen.cache / "img" if part else ROOT / "docs" / "img")
     chosen.results = chosen.results or chosen.cache / "results"
     return chosen

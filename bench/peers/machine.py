@@ -59,6 +59,14 @@ def ticks() -> dict[str, int]:
     return {"all": sum(values), "idle": values[3] + values[4], "stolen": values[7]}
 
 
+def others(before: dict[str, int], own_seconds: float) -> float:
+    """Share of all cores that went to other processes since `before`, when this one has used so many seconds of them."""
+    after = ticks()
+    spent = (after["all"] - before["all"]) or 1
+    busy = spent - (after["idle"] - before["idle"])
+    return max(0.0, busy - own_seconds * os.sysconf("SC_CLK_TCK")) / spent
+
+
 def sentence(f: dict[str, Any]) -> str:
     kind = "virtual machine" if f["virtual"] else "machine"
     parts = [

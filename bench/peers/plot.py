@@ -179,7 +179,10 @@ def short(value: float) -> str:
 
 def log_axis(values: Sequence[float], start: float, end: float, title: str, digits: Sequence[int] = (1, 2, 5)) -> Axis:
     low, high = min(values) / 1.12, max(values) * 1.12
-    return Axis(low, high, start, end, math.log10, steps(low, high, digits), short, title)
+    ticks = steps(low, high, digits)
+    if len(ticks) < 3:
+        ticks = steps(low, high, range(1, 10))
+    return Axis(low, high, start, end, math.log10, ticks, short, title)
 
 
 def recall_curve(index: dict[str, Any]) -> list[Point]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Optional
+from dataclasses import dataclass
+from typing import Any, Iterable, Optional, Sequence
 
 import curve
 import table
@@ -29,6 +30,9 @@ class Figures:
         rates = [(rate, name) for name in names if (rate := self.one(name, target))]
         return max(rates) if rates else (None, "nothing")
 
+    def of(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        return [self.indexes[name] for name in names if name in self.indexes]
+
     def peers(self) -> list[str]:
         return [name for name, index in self.indexes.items() if not index["ours"] and name not in NOT_COMPARED]
 
@@ -43,55 +47,73 @@ class Figures:
         return threads["many"] / threads["one"] if threads and threads["many"] else None
 
 
+@dataclass
+class Check:
+    what: str
+    recall: str
+    value: Optional[float]
+    goal: float
+    rows: list[dict[str, Any]]  # whose figures these are
+
+    def verdict(self) -> str:
+        if self.value is None:
+            return "not measured"
+        said = "reached" if self.value >= self.goal else "**not reached**"
+        unquiet = [row["title"] for row in self.rows if table.disturbed(row)]
+        return said + (f", but other programs disturbed {' and '.join(unquiet)}" if unquiet else "")
+
+
 def quotient(above: Optional[float], below: Optional[float]) -> Optional[float]:
     return above / below if above and below else None
 
 
-def checks(results: dict[str, Any]) -> list[tuple[str, str, Optional[float], float]]:
-    """What, at which recall, measured, aimed at."""
-    small, large = Figures(results, 384), Figures(results, 768)
-    rows: list[tuple[str, str, Optional[float], float]] = []
-    for target, goals in ((0.95, (8, 5, 8, 9, 2.5, 2, 4)), (0.99, (10, 5, 12, 13, 3, 2.5, 4))):
-        reference = small.one(HNSWLIB, target)
-        best_large, encoding = large.best(ENCODINGS, target)
-        peer_small, peer_small_name = small.best(small.peers(), target)
-        peer_large, peer_large_name = large.best(large.peers(), target)
-        ours = small.one(DEFAULT, target)
-        measured = (
-            ("384-d, one query, vectord / hnswlib", quotient(ours, reference)),
-            ("384-d, plain ef without second pass / hnswlib", quotient(small.one("vectord-plain", target), reference)),
-            (f"768-d, best encoding ({encoding}) / hnswlib", quotient(best_large, large.one(HNSWLIB, target))),
-            (
-                "384-d, batch on one thread / hnswlib's",
-                quotient(small.batch(DEFAULT, target), small.batch(HNSWLIB, target)),
-            ),
-            (f"384-d, one query / best peer ({peer_small_name})", quotient(ours, peer_small)),
-            (f"768-d, best encoding ({encoding}) / best peer ({peer_large_name})", quotient(best_large, peer_large)),
-            ("384-d, AVX2 only / hnswlib", quotient(small.one("vectord-avx2", target), reference)),
-        )
-        rows += [(what, f"{target:.2f}", value, goal) for (what, value), goal in zip(measured, goals)]
-    build = small.seconds(HNSWLIB)
-    rows += [
+def at(target: float, goals: Sequence[float], small: Figures, large: Figures) -> list[Check]:
+    """The ratios of speed at one recall."""
+    reference, large_reference = small.one(HNSWLIB, target), large.one(HNSWLIB, target)
+    best_large, encoding = large.best(ENCODINGS, target)
+    peer_small, small_name = small.best(small.peers(), target)
+    peer_large, large_name = large.best(large.peers(), target)
+    ours, plain, narrow = (small.one(name, target) for name in (DEFAULT, "vectord-plain", "vectord-avx2"))
+    batches = quotient(small.batch(DEFAULT, target), small.batch(HNSWLIB, target))
+    best = f"768-d, best encoding ({encoding})"
+    found: list[tuple[str, Optional[float], Figures, tuple[str, str]]] = [
+        ("384-d, one query, vectord / hnswlib", quotient(ours, reference), small, (DEFAULT, HNSWLIB)),
         (
-            "384-d, building on 2 threads, before the second pass: hnswlib / vectord",
-            "",
-            quotient(build, small.seconds(DEFAULT, "add")),
-            4,
+            "384-d, plain ef without second pass / hnswlib",
+            quotient(plain, reference),
+            small,
+            ("vectord-plain", HNSWLIB),
         ),
-        (
-            "384-d, building on 2 threads, with it: hnswlib / vectord",
-            "",
-            quotient(build, small.seconds(DEFAULT, "add", "optimize")),
-            1.8,
-        ),
-        ("384-d, vectord on two threads / on one", "", small.scaling(DEFAULT), 1.8),
+        (f"{best} / hnswlib", quotient(best_large, large_reference), large, (encoding, HNSWLIB)),
+        ("384-d, batch on one thread / hnswlib's", batches, small, (DEFAULT, HNSWLIB)),
+        (f"384-d, one query / best peer ({small_name})", quotient(ours, peer_small), small, (DEFAULT, small_name)),
+        (f"{best} / best peer ({large_name})", quotient(best_large, peer_large), large, (encoding, large_name)),
+        ("384-d, AVX2 only / hnswlib", quotient(narrow, reference), small, ("vectord-avx2", HNSWLIB)),
     ]
-    return rows
+    return [
+        Check(what, f"{target:.2f}", value, goal, figures.of(names))
+        for (what, value, figures, names), goal in zip(found, goals)
+    ]
+
+
+def checks(results: dict[str, Any]) -> list[Check]:
+    small, large = Figures(results, 384), Figures(results, 768)
+    build, added = small.seconds(HNSWLIB), small.seconds(DEFAULT, "add")
+    whole = small.seconds(DEFAULT, "add", "optimize")
+    both = small.of((DEFAULT, HNSWLIB))
+    building = "384-d, building on 2 threads, {}: hnswlib / vectord"
+    return [
+        *at(0.95, (8, 5, 8, 9, 2.5, 2, 4), small, large),
+        *at(0.99, (10, 5, 12, 13, 3, 2.5, 4), small, large),
+        Check(building.format("before the second pass"), "", quotient(build, added), 4, both),
+        Check(building.format("with it"), "", quotient(build, whole), 1.8, both),
+        Check("384-d, vectord on two threads / on one", "", small.scaling(DEFAULT), 1.8, small.of((DEFAULT,))),
+    ]
 
 
 def page(results: dict[str, Any]) -> str:
     lines = ["## Ratios", "", "| ratio | recall | measured | aimed at | |", "|---|---|---|---|---|"]
-    for what, recall, value, goal in checks(results):
-        verdict = "not measured" if value is None else "reached" if value >= goal else "**not reached**"
-        lines.append(f"| {what} | {recall} | {table.number(value, 2)} | {goal:g} | {verdict} |")
+    for check in checks(results):
+        value = table.number(check.value, 2)
+        lines.append(f"| {check.what} | {check.recall} | {value} | {check.goal:g} | {check.verdict()} |")
     return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@
 #   --seconds S       of each figure in each round, but all queries at least once (0.25)
 #   --growth          also vectord alone on 10,000 to 1,000,000 rows; --growth-only: nothing but that
 #   --exact-ratio     also which of the ratios that are aimed at were reached
-#   --out DIR         plots: peers-384.svg, peers-768.svg, growth.svg (docs/img; with --quick or --only: in the cache)
+#   --out DIR         plots: peers-384.svg, peers-768.svg, growth.svg (docs/img; with --quick, --only or --from: in the cache)
 #   --results DIR     results.json and results.md (build/peers/results)
 #   --cache DIR       Python environment, Go program, prepared data, logs (build/peers)
 #   --from FILE       measure nothing: tables and plots of an earlier results.json

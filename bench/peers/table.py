@@ -7,9 +7,15 @@ from typing import Any, Optional
 import curve
 import machine
 
+QUIET = 0.93  # share of the machine that a figure needs to be believed
+
 
 def number(value: Optional[float], digits: int = 0) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def share(value: Optional[float]) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def one_query(index: dict[str, Any], target: float) -> Optional[float]:
@@ -28,10 +34,15 @@ def spread(index: dict[str, Any], target: float) -> Optional[float]:
     return (max(rates) - min(rates)) / (max(rates) + min(rates)) if len(rates) > 1 else None
 
 
-def own_core(index: dict[str, Any]) -> str:
+def own_core(index: dict[str, Any]) -> Optional[float]:
     """The least share of its core that the measuring thread had at any setting: the rest went to other processes."""
     shares = [point["own_share"] for point in index["curve"] if point["own_share"] is not None]
-    return f"{min(1.0, min(shares)):.0%}" if shares else "-"
+    return min(1.0, min(shares)) if shares else None
+
+
+def disturbed(index: dict[str, Any]) -> bool:
+    """Whether other programs had so much of the machine meanwhile that the figures are worth little."""
+    return (own_core(index) or 1) < QUIET or (index["others"] or 0) > 1 - QUIET
 
 
 def reached(index: dict[str, Any], target: float) -> str:
@@ -58,7 +69,7 @@ def titled(index: dict[str, Any]) -> str:
 def set_table(found: dict[str, Any]) -> list[str]:
     at_target = "one query /s at {} | p50 us | p99 us | batch /s"
     columns = ["index", *(at_target.format(target) for target in curve.TARGETS)]
-    columns += ["build s", "memory / raw", "2 threads / 1", "a call us", "rounds", "own core"]
+    columns += ["build s", "memory / raw", "2 threads / 1", "a call us", "rounds", "own core", "others, build"]
     head = f"| {' | '.join(columns)} |"
     lines = [head, "|" + "---|" * (head.count("|") - 1)]
     for index in sorted(found["indexes"].values(), key=lambda i: -(one_query(i, 0.95) or 0)):
@@ -79,7 +90,8 @@ def set_table(found: dict[str, Any]) -> list[str]:
             scale,
             number(index["overhead_us"], 1),
             "-" if variation is None else f"± {variation:.0%}",
-            own_core(index),
+            share(own_core(index)),
+            share(index["others"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -91,7 +103,8 @@ with all queries on one thread. Batch: one call with all queries, on one thread.
 and 0.99 lie on the line, in time, between the two settings around. Build: on 2 threads; vectord: adding + second pass +
 calibration. Memory: what the process grew by, over the bytes of the float32 values. A call: on an index of one vector (of 1,000
 for libraries that cannot hold one). Rounds: half of what they differ by at 0.95. Own core: the least share of it that the
-measuring thread had; the rest went to other programs, and a row with much less than 100 % is worth little.
+measuring thread had; others, build: the share of all cores that other programs had while it was built. A row with much less than
+100 % of the one, or much of the other, is worth little.
 """
 
 
@@ -131,6 +144,10 @@ def page(results: dict[str, Any]) -> str:
         )
     if results["quick"]:
         lines.append("**A quick run: few rows, one round. These figures only show that everything works.**")
+    indexes = [index for found in results["sets"].values() for index in found["indexes"].values()]
+    unquiet = sorted({index["title"] for index in indexes if disturbed(index)})
+    if unquiet:
+        lines += ["", f"**Other programs were running: these rows are worth little: {', '.join(unquiet)}.**"]
     for found in results["sets"].values():
         lines += [
             "",

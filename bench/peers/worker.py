@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 import numpy as np
 
+import machine
 import measure
 import rows
 from rows.base import Row
@@ -61,7 +62,9 @@ class Worker:
         warm.close()
         del warm
         before = measure.resident()
+        ticks, cpu = machine.ticks(), time.process_time()
         self.row, seconds = self.make(0, K, threads)
+        others = machine.others(ticks, time.process_time() - cpu) if not self.row.processes() else None
         after = measure.resident(self.row.processes())
         count, dimension = self.base().shape
         inside = self.row.rows()
@@ -69,6 +72,7 @@ class Worker:
             self.truth = measure.nearest(np.asarray(self.base()[:inside]), self.queries, K)
         return {
             "seconds": seconds,
+            "others": others,
             "bytes": after - before,
             "raw_bytes": (inside or count) * dimension * 4,
             "rows": inside or count,

@@ -42,6 +42,7 @@ typedef struct sample {
     uint32_t truth_slots[CALIBRATION_K];
     double truth; /* exact distance of the tenth */
     uint32_t in_high, in_both;
+    bool ranked; /* the two say something: the form stayed while they were found */
 } sample;
 
 typedef struct calibration {
@@ -139,6 +140,7 @@ static void rank_task(calibration *c, sample *at) {
         high.score = h->kernels->score_high;
         at->in_high = rank_by(c, s, at, &high, HIGH_NEAR);
         at->in_both = rank_by(c, s, at, &s->refine, BOTH_NEAR);
+        at->ranked = form_of(h) == s->form;
     }
     scratch_give(h, s);
 }
@@ -228,16 +230,19 @@ typedef enum choice { CHOICE_F32, CHOICE_BOTH, CHOICE_HIGH } choice;
 static choice choose(const calibration *c, bool high_now, bool codes_now) {
     uint64_t high = 0, both = 0, wanted = 0;
     for (uint32_t i = 0; i < c->count; i++) {
-        high += c->samples[i].in_high;
-        both += c->samples[i].in_both;
-        wanted += c->samples[i].truth_count;
+        const sample *s = &c->samples[i];
+        high += s->ranked ? s->in_high : 0;
+        both += s->ranked ? s->in_both : 0;
+        wanted += s->ranked ? s->truth_count : 0;
     }
     double need_high = (high_now ? RANK_LEAVE : RANK_SHARE) * (double)wanted;
     double need_both = (codes_now ? RANK_LEAVE : RANK_SHARE) * (double)wanted;
-    return wanted == 0                                              ? CHOICE_F32
-           : (double)high >= need_high && (double)both >= need_both ? CHOICE_HIGH
-           : (double)both >= need_both                              ? CHOICE_BOTH
-                                                                    : CHOICE_F32;
+    if (wanted == 0) { /* nothing was learnt */
+        return high_now ? CHOICE_HIGH : codes_now ? CHOICE_BOTH : CHOICE_F32;
+    }
+    return (double)high >= need_high && (double)both >= need_both ? CHOICE_HIGH
+           : (double)both >= need_both                            ? CHOICE_BOTH
+                                                                  : CHOICE_F32;
 }
 
 static void take_choice(vd_hnsw *h, choice what, const vd_executor *executor) {
