@@ -60,7 +60,9 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--exact-ratio", action="store_true", help="also print which of the ratios that are aimed at were reached"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="plots (docs/img; in the cache with --quick, --only or --from)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="plots (docs/img; in the cache with --quick, --only or --from)"
+    )
     parser.add_argument("--results", type=Path, metavar="DIR", help="results.json and results.md (the cache)")
     parser.add_argument(
         "--cache",

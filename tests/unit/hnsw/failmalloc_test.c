@@ -255,6 +255,146 @@ static void searching(void **state) {
     stage_free(s, BASE);
 }
 
+enum { ASKED = 9, WIDE_K = 700 };
+
+static vd_status call_search_batch(stage *s, vd_error *err) {
+    static vd_hit hits[ASKED * WIDE_K];
+    size_t counts[ASKED] = {0};
+    vd_hnsw_guard guard;
+    vd_hnsw_enter(s->index, &guard);
+    vd_status status = vd_hnsw_search_batch(s->index, s->vectors, ASKED, &(vd_hnsw_search_options){.k = WIDE_K}, NULL,
+                                            hits, counts, NULL, err);
+    vd_hnsw_leave(s->index, &guard);
+    for (size_t i = 0; i < ASKED && status == VD_OK; i++) {
+        assert_int_equal(counts[i], WIDE_K);
+    }
+    return status;
+}
+
+static void searching_for_many(void **state) {
+    (void)state;
+    stage *s = stage_new(BASE);
+    assert_true(fail_each(s, call_search_batch, BASE) > 0);
+    int64_t blocks = atomic_load(&s->memory.blocks);
+    OK(call_search_batch(s, err)); /* warm: it needs nothing new */
+    let_fail_after(s, 0);
+    OK(call_search_batch(s, err));
+    let_fail_after(s, -1);
+    assert_int_equal(atomic_load(&s->memory.blocks), blocks);
+    stage_free(s, BASE);
+}
+
+static bool accept_most(void *context, uint32_t slot, vd_id id, void *payload) {
+    (void)context;
+    (void)slot;
+    (void)payload;
+    uint32_t number;
+    memcpy(&number, id.data, sizeof number);
+    return number % 20 != 0;
+}
+
+static vd_status call_filtered_search(stage *s, vd_error *err) {
+    static vd_hit hits[WIDE_K];
+    size_t count = 0;
+    vd_filter filter = {.accept = accept_most};
+    vd_hnsw_guard guard;
+    vd_hnsw_enter(s->index, &guard);
+    vd_status status = vd_hnsw_search(s->index, s->vectors, &(vd_hnsw_search_options){.k = WIDE_K, .filter = &filter},
+                                      hits, &count, NULL, err);
+    vd_hnsw_leave(s->index, &guard);
+    assert_int_equal(count, status == VD_OK ? WIDE_K : 0);
+    return status;
+}
+
+static void searching_with_a_filter(void **state) {
+    (void)state;
+    stage *s = stage_new(BASE);
+    assert_true(fail_each(s, call_filtered_search, BASE) > 0);
+    stage_free(s, BASE);
+}
+
+static vd_status call_optimize(stage *s, vd_error *err) {
+    return vd_hnsw_optimize(s->index, NULL, err);
+}
+
+static void optimizing(void **state) {
+    (void)state;
+    stage *s = stage_new(BASE);
+    assert_true(fail_each(s, call_optimize, BASE) > 0);
+    assert_false(vd_hnsw_optimization_due(s->index));
+    expect_contents(s, BASE);
+    stage_free(s, BASE);
+}
+
+/* Every answer of some searches, to be compared. */
+typedef struct answers {
+    uint32_t slots[ASKED][20];
+    double distances[ASKED][20];
+    size_t counts[ASKED];
+} answers;
+
+static void take_answers(stage *s, answers *a) {
+    memset(a, 0, sizeof *a);
+    let_fail_after(s, -1);
+    vd_hnsw_guard guard;
+    vd_hnsw_enter(s->index, &guard);
+    for (uint32_t i = 0; i < ASKED; i++) {
+        vd_hit hits[20];
+        const float *query = s->vectors + (size_t)(i * 31) * DIMENSION;
+        OK(vd_hnsw_search(s->index, query, &(vd_hnsw_search_options){.k = 20, .ef = 60}, hits, &a->counts[i], NULL,
+                          err));
+        for (size_t j = 0; j < a->counts[i]; j++) {
+            a->slots[i][j] = hits[j].slot;
+            a->distances[i][j] = hits[j].distance;
+        }
+    }
+    vd_hnsw_leave(s->index, &guard);
+}
+
+/* Fails each allocation of a call; nothing that a search can see may have changed. */
+static uint32_t fail_each_unseen(stage *s, vd_status (*call)(stage *s, vd_error *err), uint32_t items) {
+    answers before, after;
+    for (uint32_t granted = 0;; granted++) {
+        assert_true(granted < 10000);
+        vd_error error = {0};
+        take_answers(s, &before);
+        let_fail_after(s, granted);
+        vd_status status = call(s, &error);
+        let_fail_after(s, -1);
+        if (status == VD_OK) {
+            return granted;
+        }
+        assert_int_equal(status, VD_OUT_OF_MEMORY);
+        take_answers(s, &after);
+        assert_memory_equal(&before, &after, sizeof before);
+        expect_contents(s, items);
+    }
+}
+
+static vd_status call_convert(stage *s, vd_error *err) {
+    vd_hnsw_stats stats;
+    vd_hnsw_get_stats(s->index, &stats);
+    return vd_hnsw_convert(s->index, stats.encoding == VD_ENCODING_F32 ? VD_ENCODING_SQ8 : VD_ENCODING_F32, NULL, err);
+}
+
+static void answers_stay_when_a_call_fails(void **state) {
+    (void)state;
+    stage *s = stage_new(BASE);
+    OK(vd_hnsw_convert(s->index, VD_ENCODING_F32, NULL, err));
+    for (int i = 0; i < 3; i++) { /* there and back */
+        assert_true(fail_each_unseen(s, call_convert, BASE) > 0);
+        expect_contents(s, BASE);
+    }
+    (void)fail_each_unseen(s, call_reserve, BASE);
+    (void)fail_each_unseen(s, call_upsert, BASE);
+    (void)fail_each_unseen(s, call_add, BASE);
+    expect_contents(s, BASE + ADDED);
+    s->items = BASE + ADDED;
+    (void)fail_each_unseen(s, call_delete, BASE + ADDED);
+    expect_contents(s, BASE + ADDED - 400);
+    stage_free(s, BASE + 2 * ADDED);
+}
+
 static vd_status call_snapshot(stage *s, vd_error *err) {
     vd_hnsw_snapshot *snapshot = NULL;
     vd_status status = vd_hnsw_snapshot_begin(s->index, &snapshot, err);
@@ -294,6 +434,34 @@ static void calibrating(void **state) {
     vd_hnsw_stats stats;
     vd_hnsw_get_stats(s->index, &stats);
     assert_int_equal(stats.calibrated_at, BASE);
+    stage_free(s, BASE);
+}
+
+/* Once more when there is a table already and a pass has made it due: a failure leaves the old one, and it due. */
+static void calibrating_again(void **state) {
+    (void)state;
+    stage *s = stage_new(BASE);
+    OK(vd_hnsw_calibrate(s->index, NULL, err));
+    for (uint32_t round = 0; round < 12; round++) { /* until the list of what is retired has grown */
+        OK(vd_hnsw_optimize(s->index, NULL, err));
+        for (uint32_t granted = 0;; granted++) {
+            assert_true(granted < 1000);
+            vd_hnsw_stats stats;
+            vd_error error = {0};
+            assert_true(vd_hnsw_calibration_due(s->index));
+            let_fail_after(s, granted);
+            vd_status status = vd_hnsw_calibrate(s->index, NULL, &error);
+            let_fail_after(s, -1);
+            vd_hnsw_get_stats(s->index, &stats);
+            assert_int_equal(stats.calibrated_at, BASE);
+            if (status == VD_OK) {
+                break;
+            }
+            assert_int_equal(status, VD_OUT_OF_MEMORY);
+        }
+        assert_false(vd_hnsw_calibration_due(s->index));
+    }
+    expect_contents(s, BASE);
     stage_free(s, BASE);
 }
 
@@ -379,8 +547,13 @@ int main(void) {
         cmocka_unit_test(replacing),
         cmocka_unit_test(deleting),
         cmocka_unit_test(searching),
+        cmocka_unit_test(searching_for_many),
+        cmocka_unit_test(searching_with_a_filter),
+        cmocka_unit_test(optimizing),
+        cmocka_unit_test(answers_stay_when_a_call_fails),
         cmocka_unit_test(taking_a_snapshot),
         cmocka_unit_test(calibrating),
+        cmocka_unit_test(calibrating_again),
         cmocka_unit_test(checking),
         cmocka_unit_test(what_was_reserved_cannot_fail),
         cmocka_unit_test(reserved_again_and_again_cannot_fail),

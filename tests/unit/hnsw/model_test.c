@@ -60,7 +60,6 @@ typedef struct model {
     uint8_t *released; /* by version */
     size_t versions, version_room;
     uint32_t *order; /* scratch: present ids by id bytes */
-    bool fits_codes;
 } model;
 
 #define DEMAND(m, condition, ...)                                                                                      \
@@ -254,6 +253,197 @@ static void do_search(model *m) {
     }
     free(all);
     free(fresh);
+}
+
+/* ---- searches with every option there is ---- */
+
+typedef struct chosen { /* what a filter of the moment allows: by number */
+    const model *m;
+    uint64_t salt;
+    uint32_t percent;
+} chosen;
+
+static bool is_chosen(const chosen *c, uint32_t number) {
+    return mix64(c->salt + number) % 100 < c->percent;
+}
+
+static bool accept_chosen(void *context, uint32_t slot, vd_id id, void *payload) {
+    const chosen *c = context;
+    uint32_t number = number_of(c->m, id);
+    (void)slot;
+    return number < c->m->c->universe && (uintptr_t)payload == c->m->entries[number].payload && is_chosen(c, number);
+}
+
+/* A bitmap of what is chosen, or (some: of that and more, what is more then being for the call to refuse). NULL: no memory. */
+static uint64_t *bits_of(model *m, const chosen *c, bool and_more, uint64_t *count) {
+    uint32_t slots = vd_hnsw_slots(m->index);
+    uint64_t *bits = calloc(slots / 64 + 1, sizeof *bits);
+    assert_non_null(bits);
+    for (uint32_t i = 0; i < m->c->universe; i++) {
+        uint32_t slot;
+        vd_status status = vd_hnsw_slot(m->index, model_id(m, i), &slot);
+        DEMAND(m, status == (m->entries[i].present ? VD_OK : VD_NOT_FOUND), "slot of id %u: %s", i,
+               vd_status_name(status));
+        if (m->entries[i].present && (is_chosen(c, i) || (and_more && i % 3))) {
+            DEMAND(m, slot < slots, "id %u is in slot %u of %u", i, slot, slots);
+            bits[slot / 64] |= 1ull << (slot % 64);
+        }
+    }
+    *count = slots;
+    return bits;
+}
+
+static void do_filtered(model *m) {
+    static const uint32_t percents[] = {0, 1, 5, 20, 50, 90, 100};
+    float *fresh = malloc(sizeof *fresh * m->c->dimension);
+    ranked *all = malloc(sizeof *all * (m->items + 1));
+    assert_true(fresh && all);
+    const float *query = any_vector(m, fresh);
+    chosen c = {m, rng_next(&m->r), percents[rng_below(&m->r, 7)]};
+    uint32_t k = 1 + rng_below(&m->r, 30), way = rng_below(&m->r, 3);
+    bool exact = rng_below(&m->r, 3) == 0;
+    size_t n = 0, count = 999;
+    for (uint32_t i = 0; i < m->c->universe; i++) {
+        if (m->entries[i].present && is_chosen(&c, i)) {
+            all[n++] = (ranked){oracle_distance(m->c->metric, query, m->entries[i].vector, m->c->dimension), i};
+        }
+    }
+    ranking = m;
+    qsort(all, n, sizeof *all, by_rank);
+    vd_hit hits[HITS_MAX];
+    vd_search_info info;
+    vd_error error = {0};
+    vd_filter filter = {0};
+    uint64_t *bits = way < 2 ? bits_of(m, &c, way == 1, &filter.slot_count) : NULL;
+    filter.slots = bits;
+    if (way > 0) {
+        filter.accept = accept_chosen;
+        filter.context = &c;
+    }
+    vd_hnsw_search_options o = {.k = k, .exact = exact, .filter = &filter};
+    if (!exact && rng_below(&m->r, 2)) {
+        o.ef = 1 + rng_below(&m->r, 200);
+    }
+    vd_hnsw_guard guard;
+    vd_hnsw_enter(m->index, &guard);
+    vd_status status = vd_hnsw_search(m->index, query, &o, hits, &count, &info, &error);
+    DEMAND(m, status == VD_OK, "filtered search: %s", error.text);
+    check_hits(m, query, hits, count, n < k ? n : k);
+    DEMAND(m, info.plan != VD_PLAN_SCAN && info.plan != VD_PLAN_WALK, "plan %d with a filter", (int)info.plan);
+    DEMAND(m, !exact || info.exact, "an exact search with a filter was not");
+    for (size_t i = 0; i < count; i++) {
+        uint32_t number = number_of(m, hits[i].id);
+        DEMAND(m, is_chosen(&c, number), "filtered hit %zu: id %u was not to be found", i, number);
+        DEMAND(m, !info.exact || number == all[i].number, "filtered hit %zu is not the oracle's", i);
+    }
+    vd_hnsw_leave(m->index, &guard);
+    free(bits);
+    free(all);
+    free(fresh);
+}
+
+static void do_options(model *m) {
+    const int stop = 1, go = 0;
+    float *fresh = malloc(sizeof *fresh * m->c->dimension);
+    assert_non_null(fresh);
+    const float *query = any_vector(m, fresh);
+    vd_hnsw_search_options o = {.k = 1 + rng_below(&m->r, 40), .exact = rng_below(&m->r, 5) == 0};
+    switch (rng_below(&m->r, 4)) {
+    case 0:
+        o.recall_target = 0.3 + 0.7 * rng_unit(&m->r);
+        break;
+    case 1:
+        o.ef = 1 + rng_below(&m->r, 500);
+        break;
+    default:
+        break;
+    }
+    o.max_distances = rng_below(&m->r, 2) ? 1 + rng_below(&m->r, 1500) : 0;
+    o.cancel = rng_below(&m->r, 3) ? NULL : rng_below(&m->r, 2) ? &stop : &go;
+    vd_hit hits[HITS_MAX];
+    size_t count = 999, wanted = m->items < o.k ? m->items : o.k;
+    vd_search_info info;
+    vd_error error = {0};
+    vd_hnsw_guard guard;
+    vd_hnsw_enter(m->index, &guard);
+    vd_status status = vd_hnsw_search(m->index, query, &o, hits, &count, &info, &error);
+    DEMAND(m, status == VD_OK, "search with options: %s", error.text);
+    DEMAND(m, info.truncated ? count <= wanted : count == wanted, "%zu hits of %zu", count, wanted);
+    DEMAND(m, !info.truncated || o.max_distances || o.cancel == &stop, "ended early for no reason");
+    DEMAND(m, !info.truncated || !info.exact, "exact, though it ended early");
+    DEMAND(m, !o.max_distances || info.distances <= o.max_distances + 1024, "%" PRIu64 " distances of %" PRIu64,
+           info.distances, o.max_distances);
+    DEMAND(m, o.cancel != &stop || info.distances <= 1024, "%" PRIu64 " distances, cancelled before", info.distances);
+    check_hits(m, query, hits, count, count);
+    vd_hnsw_leave(m->index, &guard);
+    free(fresh);
+}
+
+/* As many single calls give the same, bit by bit. */
+static void do_batch(model *m) {
+    enum { QUERIES_MAX = 12, ROOM = 16 };
+    uint32_t dimension = m->c->dimension, n = 1 + rng_below(&m->r, QUERIES_MAX);
+    float *queries = malloc(sizeof *queries * dimension * QUERIES_MAX), *fresh = malloc(sizeof *fresh * dimension);
+    assert_true(queries && fresh);
+    for (uint32_t i = 0; i < n; i++) {
+        memcpy(queries + (size_t)i * dimension, any_vector(m, fresh), sizeof *queries * dimension);
+    }
+    vd_hnsw_search_options o = {.k = 1 + rng_below(&m->r, ROOM),
+                                .ef = rng_below(&m->r, 2) ? 0 : 1 + rng_below(&m->r, 90)};
+    vd_hit together[QUERIES_MAX * ROOM], alone[ROOM];
+    size_t counts[QUERIES_MAX], count;
+    vd_search_info infos[QUERIES_MAX], info;
+    vd_error error = {0};
+    vd_hnsw_guard guard;
+    vd_hnsw_enter(m->index, &guard);
+    vd_status status = vd_hnsw_search_batch(m->index, queries, n, &o, m->executor, together, counts, infos, &error);
+    DEMAND(m, status == VD_OK, "batch: %s", error.text);
+    for (uint32_t i = 0; i < n; i++) {
+        const float *query = queries + (size_t)i * dimension;
+        status = vd_hnsw_search(m->index, query, &o, alone, &count, &info, &error);
+        DEMAND(m, status == VD_OK, "search: %s", error.text);
+        DEMAND(m, counts[i] == count && infos[i].distances == info.distances && infos[i].plan == info.plan,
+               "query %u of a batch: %zu hits for %" PRIu64 " distances, alone %zu for %" PRIu64, i, counts[i],
+               infos[i].distances, count, info.distances);
+        check_hits(m, query, together + (size_t)i * o.k, counts[i], m->items < o.k ? m->items : o.k);
+        for (size_t j = 0; j < count; j++) {
+            DEMAND(m, together[i * o.k + j].slot == alone[j].slot, "query %u of a batch: hit %zu differs", i, j);
+        }
+    }
+    vd_hnsw_leave(m->index, &guard);
+    free(queries);
+    free(fresh);
+}
+
+static bool go_on(void *context, uint64_t done, uint64_t total) {
+    uint32_t *left = context;
+    return done <= total && (*left)-- > 0;
+}
+
+static void do_optimize(model *m) {
+    uint32_t left = rng_below(&m->r, 2) ? 1000000 : rng_below(&m->r, 4);
+    vd_error error = {0};
+    vd_status status = vd_hnsw_optimize(m->index, &(vd_optimize_options){m->executor, go_on, &left}, &error);
+    DEMAND(m, status == VD_OK || status == VD_CANCELLED, "optimize: %s", error.text);
+    vd_hnsw_stats stats;
+    vd_hnsw_get_stats(m->index, &stats);
+    DEMAND(m, stats.optimized <= stats.items, "%" PRIu64 " optimized of %" PRIu64, stats.optimized, stats.items);
+    if (status == VD_OK &&
+        left > 100) { /* it may have ended a pass that was begun long ago; after another nothing is due */
+        status = vd_hnsw_optimize(m->index, NULL, &error);
+        DEMAND(m, status == VD_OK && !vd_hnsw_optimization_due(m->index), "still due: %s", error.text);
+    }
+}
+
+static void do_convert(model *m) {
+    vd_encoding to = (vd_encoding)rng_below(&m->r, 6);
+    vd_error error = {0};
+    vd_status status = vd_hnsw_convert(m->index, to, m->executor, &error);
+    DEMAND(m, status == VD_OK, "convert to %s: %s", vd_encoding_name(to), error.text);
+    vd_hnsw_stats stats;
+    vd_hnsw_get_stats(m->index, &stats);
+    DEMAND(m, to == VD_ENCODING_AUTO || stats.encoding == to, "converted to %s, it shows %s", vd_encoding_name(to),
+           vd_encoding_name(stats.encoding));
 }
 
 static void do_get(model *m) {
@@ -450,16 +640,26 @@ static void run(const config *c, uint64_t seed, const vd_executor *executor) {
         for (uint32_t i = 0; i < steps; i++) {
             m->step++;
             uint32_t dice = rng_below(&m->r, 100);
-            if (dice < 40) {
+            if (dice < 36) {
                 do_add(m, most_added);
-            } else if (dice < 65) {
+            } else if (dice < 58) {
                 do_delete(m, most_deleted);
-            } else if (dice < 85) {
+            } else if (dice < 72) {
                 do_search(m);
-            } else if (dice < 97) {
+            } else if (dice < 79) {
                 do_get(m);
-            } else if (dice < 98) {
+            } else if (dice < 80) {
                 do_snapshot(m);
+            } else if (dice < 88) {
+                do_filtered(m);
+            } else if (dice < 93) {
+                do_options(m);
+            } else if (dice < 96) {
+                do_batch(m);
+            } else if (dice < 98) {
+                do_optimize(m);
+            } else if (dice < 99) {
+                do_convert(m);
             } else {
                 vd_error error = {0};
                 DEMAND(m, vd_hnsw_calibrate(m->index, m->executor, &error) == VD_OK, "calibrate: %s", error.text);
