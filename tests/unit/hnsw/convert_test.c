@@ -373,7 +373,7 @@ static void memory_comes_back(void **state) {
 
 static void no_memory_changes_nothing(void **state) {
     (void)state;
-    for (size_t e = 0; e < ENCODINGS; e++) {
+    for (size_t e = 0; e < ENCODINGS; e += help_amount(1, 3)) {
         fault_allocator memory;
         fault_allocator_init(&memory);
         vd_hnsw *index = new_index(VD_METRIC_EUCLIDEAN, encodings[e], &memory.face);
@@ -519,7 +519,7 @@ static void a_search_under_way_never_reads_what_only_the_new_form_has(void **sta
     (void)state;
     for (size_t e = 0; e < ENCODINGS; e++) {
         for (uint32_t most = 1; most <= 8; most += 7) {
-            for (uint32_t q = 0; q < 8; q++) {
+            for (uint32_t q = 0; q < help_amount(8, 1); q++) {
                 vd_hnsw *index = new_index(VD_METRIC_EUCLIDEAN, encodings[e], NULL);
                 add_numbers(index, 0, ITEMS, NULL);
                 delete_numbers(index, 500, 700); /* free slots in the middle, in the order of their numbers */
