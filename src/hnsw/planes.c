@@ -26,10 +26,7 @@
 #endif
 
 static size_t page_round(size_t bytes) {
-    static size_t page;
-    if (!page) {
-        page = (size_t)sysconf(_SC_PAGESIZE);
-    }
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     return (bytes + page - 1) / page * page;
 }
 

@@ -489,6 +489,9 @@ static int pool_down(void **state) {
 }
 
 int main(void) {
+    const struct CMUnitTest beside[] = {
+        cmocka_unit_test(beside_writes_and_searches),
+    };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(searches_get_cheaper_and_no_worse),
         cmocka_unit_test(foreign_queries_lose_nothing),
@@ -498,7 +501,12 @@ int main(void) {
         cmocka_unit_test(due_and_counted),
         cmocka_unit_test(copies_need_no_pass),
         cmocka_unit_test(a_pass_that_is_overtaken),
-        cmocka_unit_test(beside_writes_and_searches),
     };
-    return cmocka_run_group_tests(tests, pool_up, pool_down);
+#if defined(__SANITIZE_THREAD__) /* one thread has no races: that takes minutes and finds nothing */
+    (void)tests;
+    int failed = 0;
+#else
+    int failed = cmocka_run_group_tests(tests, pool_up, pool_down);
+#endif
+    return failed + cmocka_run_group_tests(beside, pool_up, pool_down);
 }
