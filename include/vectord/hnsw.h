@@ -112,8 +112,9 @@ typedef struct vd_hnsw_item {
 VECTORD_API vd_status vd_hnsw_validate(const vd_hnsw *index, const float *vector, vd_error *err);
 
 /*
- * Sets aside all memory that adding `items` further items with `id_bytes` bytes of ids in total can need, so that
- * a following add or delete of no more than that cannot fail. OUT_OF_MEMORY leaves everything as it was.
+ * Sets aside all memory that adds and deletes of `items` items together can need, the added ones with `id_bytes` bytes of ids in
+ * total (0: nothing is added), so that none of them can fail. It is kept until so many have been added or deleted.
+ * OUT_OF_MEMORY leaves everything as it was.
  */
 VECTORD_API vd_status vd_hnsw_reserve(vd_hnsw *index, size_t items, size_t id_bytes, vd_error *err);
 
@@ -135,8 +136,9 @@ VECTORD_API vd_status vd_hnsw_delete(vd_hnsw *index, const vd_id *ids, size_t co
 
 /*
  * Links every node once more, now that the whole graph is there to search (and with a second, wider choice of links: the
- * occlusion factor alpha of DiskANN, 1.1 for own links and 1.05 for back links): a quarter fewer distances per search at equal
- * recall. Runs beside searches and writes: it takes the writer's place for some hundred nodes at a time. `progress` (may be NULL) is
+ * occlusion factor alpha of DiskANN, 1.1 for own links and 1.05 for back links). What it saves depends on the data: on 100,000
+ * sentence embeddings 10 % of the distances per search at recall 0.95 and a third at 0.99; it undoes what many deletes did to the
+ * graph; on queries unlike anything stored it can cost a tenth. Runs beside searches and writes: it takes the writer's place for some hundred nodes at a time. `progress` (may be NULL) is
  * called after each piece, with no lock held; false from it ends the call (CANCELLED), and a later call goes on where it ended.
  * A pass over what was added since the last one, or over everything when the index has grown by half. Due
  * (vd_hnsw_optimization_due) when more than a tenth of the items have never been through one. OUT_OF_MEMORY: no scratch space.

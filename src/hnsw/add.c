@@ -27,7 +27,7 @@ static vd_status check_items(const vd_hnsw *h, const vd_hnsw_item *items, size_t
             snprintf(field, sizeof field, "items[%zu].vector", i);
             return vd_fail(err, VD_INVALID_ARGUMENT, field, "items[%zu]: %s", i, inner.text);
         }
-        *id_bytes += items[i].id.size; /* at most count * 1024: reserve checks count */
+        *id_bytes += ids_need(items[i].id);
     }
     return VD_OK;
 }
@@ -89,7 +89,9 @@ static void take_slots(vd_hnsw *h, const vd_hnsw_item *items, size_t count) {
         }
         uint32_t slot = slot_take(h);
         ids_set(h, slot, items[i].id);
-        atomic_store_explicit(&h->payloads[slot], items[i].payload, memory_order_relaxed);
+        if (items[i].payload) { /* NULL already; an index without payloads never touches their plane */
+            atomic_store_explicit(&h->payloads[slot], items[i].payload, memory_order_relaxed);
+        }
         h->work.slots[i] = slot;
     }
 }
@@ -169,7 +171,7 @@ vd_status vd_hnsw_add(vd_hnsw *h, const vd_hnsw_item *items, size_t count, const
         return status;
     }
     pthread_mutex_lock(&h->writer);
-    status = reserve_locked(h, count, id_bytes, err);
+    status = reserve_items(h, count, id_bytes, err);
     if (status == VD_OK) {
         /* A large first batch stops once to look which encoding its own vectors suit, and goes on with that. */
         uint64_t before = vd_hnsw_count(h);
@@ -187,6 +189,7 @@ vd_status vd_hnsw_add(vd_hnsw *h, const vd_hnsw_item *items, size_t count, const
                 encoding_check(h, executor);
             }
         }
+        reserve_used(h, count);
     }
     pthread_mutex_unlock(&h->writer);
     return status;

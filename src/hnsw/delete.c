@@ -206,7 +206,7 @@ void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
 vd_status vd_hnsw_delete(vd_hnsw *h, const vd_id *ids, size_t count, const vd_executor *executor, size_t *deleted,
                          vd_error *err) {
     pthread_mutex_lock(&h->writer);
-    vd_status status = reserve_locked(h, count, 0, err);
+    vd_status status = reserve_changes(h, count, err);
     size_t dead = 0;
     if (status == VD_OK) {
         atomic_store_explicit(&h->in_flux, true, memory_order_release);
@@ -224,6 +224,7 @@ vd_status vd_hnsw_delete(vd_hnsw *h, const vd_id *ids, size_t count, const vd_ex
         bury(h, dead, executor);
         atomic_store_explicit(&h->in_flux, false, memory_order_release);
         reclaim(h, false);
+        reserve_used(h, count);
     }
     pthread_mutex_unlock(&h->writer);
     if (deleted) {

@@ -101,7 +101,7 @@ void reclaim(vd_hnsw *h, bool all) {
     while (done < h->retired_count && h->retired[done].epoch < oldest) {
         free_one(h, &h->retired[done++]);
     }
-    if (h->released_slots >= RETURN_SLOTS) {
+    if (h->released_slots >= (vd_hnsw_count(h) ? RETURN_SLOTS : RETURN_EMPTY)) {
         planes_return(h);
         h->released_slots = 0;
     }

@@ -204,6 +204,7 @@ enum {
     INDEX_PLANES
 };
 #define RETURN_SLOTS 1024u /* pages go back in blocks of so many slots */
+#define RETURN_EMPTY 32u   /* of an empty index, from so few; not after each of many adds and deletes of one item */
 
 /* How far to look for which recall, as measured (calibrate.c). Immutable once published. */
 #define CALIBRATION_POINTS 24
@@ -259,6 +260,7 @@ struct vd_hnsw {
 
     /* free things; the writer's */
     uint32_t free_slots;                 /* list through parent[] */
+    uint32_t free_count;                 /* on both lists */
     uint32_t free_returned;              /* the same of slots whose pages have been given back: taken last */
     uint32_t free_uppers[VD_LEVELS_MAX]; /* by number of blocks, list through the blocks' first word */
 
@@ -277,6 +279,7 @@ struct vd_hnsw {
     _Atomic uint64_t count;
     uint32_t *dead_list; /* DEAD and not yet swept */
     size_t dead_count, dead_capacity;
+    size_t promised;               /* items whose adds and deletes vd_hnsw_reserve has promised not to fail */
     _Atomic uint32_t dead_pending; /* the same count for readers */
 
     /* epochs */
@@ -313,8 +316,8 @@ static inline uint64_t entry_make(uint32_t slot, uint32_t level) {
 /* ---- planes.c ---- */
 vd_status planes_open(vd_hnsw *h, vd_error *err);
 void planes_close(vd_hnsw *h);
-/* Makes the memory of slots 0..slots-1, of all that their vectors can need, and of `uppers` upper blocks usable. */
-vd_status planes_commit(vd_hnsw *h, uint64_t slots, uint64_t uppers, vd_error *err);
+/* Makes usable the memory of slots 0..slots-1, of all that `more` further vectors can need beside them, and of `uppers` upper blocks. */
+vd_status planes_commit(vd_hnsw *h, uint64_t slots, uint64_t uppers, uint64_t more, vd_error *err);
 uint64_t planes_bytes(const vd_hnsw *h);
 /* Gives the pages of whole blocks of free slots back to the system; the writer's. */
 void planes_return(vd_hnsw *h);
@@ -414,9 +417,11 @@ static inline vd_id slot_id(const vd_hnsw *h, uint32_t slot) {
 }
 /* Byte order, the shorter first: what orders ties and snapshots. */
 int id_compare(vd_id a, vd_id b);
-vd_status ids_reserve(vd_hnsw *h, size_t items, size_t id_bytes);
+size_t ids_need(vd_id id); /* bytes outside the slot */
+vd_status ids_reserve(vd_hnsw *h, size_t need);
 void ids_set(vd_hnsw *h, uint32_t slot, vd_id id); /* copies; cannot fail after ids_reserve */
 void ids_clear(vd_hnsw *h, uint32_t slot);
+size_t ids_bytes(const vd_hnsw *h);
 void ids_close(vd_hnsw *h);
 
 /* ---- map.c ---- */
@@ -642,7 +647,12 @@ uint32_t filter_collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t le
 uint32_t filter_seeds(const vd_hnsw *h, scratch *s, const vd_filter *filter, uint32_t *out, uint32_t most);
 
 /* ---- index.c ---- */
-vd_status reserve_locked(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *err);
+/* Memory for adding `items`, so that nothing can fail once a write has begun; and for a write that adds none but ends or relinks
+ * as many. With the writer's lock. */
+vd_status reserve_items(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *err);
+vd_status reserve_changes(vd_hnsw *h, size_t items, vd_error *err);
+/* So many items have been added or deleted: gives back what no later write has been promised. */
+void reserve_used(vd_hnsw *h, size_t items);
 void executor_run(const vd_executor *executor, void (*task)(void *arg, uint32_t index), void *arg, uint32_t count);
 static inline uint32_t executor_width(const vd_executor *executor) {
     return executor && executor->width ? executor->width : 1;

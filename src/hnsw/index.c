@@ -100,6 +100,16 @@ vd_status vd_hnsw_new(const vd_hnsw_options *options, vd_hnsw **out, vd_error *e
     return VD_OK;
 }
 
+static void free_work(vd_hnsw *h) {
+    batch_work *w = &h->work;
+    mem_release(&h->allocator, w->slots, w->capacity * sizeof *w->slots);
+    mem_release(&h->allocator, w->nodes, w->capacity * sizeof *w->nodes);
+    mem_release(&h->allocator, w->dead, w->capacity * sizeof *w->dead);
+    mem_release(&h->allocator, w->dedupe, w->dedupe_size * sizeof *w->dedupe);
+    w->slots = w->nodes = w->dead = w->dedupe = NULL;
+    w->capacity = w->dedupe_size = 0;
+}
+
 static void release_payloads(vd_hnsw *h) {
     uint32_t slots = atomic_load_explicit(&h->slots, memory_order_relaxed);
     for (uint32_t slot = 0; slot < slots && h->options.release_payload; slot++) {
@@ -132,10 +142,7 @@ void vd_hnsw_free(vd_hnsw *h) {
     mem_release(&a, table, sizeof *table);
     mem_release(&a, h->retired, h->retired_capacity * sizeof *h->retired);
     mem_release(&a, h->dead_list, h->dead_capacity * sizeof *h->dead_list);
-    mem_release(&a, h->work.slots, h->work.capacity * sizeof *h->work.slots);
-    mem_release(&a, h->work.nodes, h->work.capacity * sizeof *h->work.nodes);
-    mem_release(&a, h->work.dead, h->work.capacity * sizeof *h->work.dead);
-    mem_release(&a, h->work.dedupe, h->work.dedupe_size * sizeof *h->work.dedupe);
+    free_work(h);
     mem_release(&a, h->readers_block, sizeof(reader_slot) * (READER_SLOTS + 1));
     pthread_mutex_destroy(&h->writer);
     mem_release(&a, h, sizeof *h);
@@ -208,22 +215,14 @@ static bool reserve_work(vd_hnsw *h, size_t items) {
     return true;
 }
 
-vd_status reserve_locked(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *err) {
-    uint64_t slots = atomic_load_explicit(&h->slots, memory_order_relaxed);
+vd_status reserve_changes(vd_hnsw *h, size_t items, vd_error *err) {
     size_t to_retire, dead;
     if (items > VD_ITEMS_MAX || !size_mul(items, 4, &to_retire) || !size_add(to_retire, 8, &to_retire) ||
         !size_add(h->dead_count, items, &dead) ||
         !size_add(to_retire, h->dead_count, &to_retire)) { /* a sweep retires all that has died since the last one */
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
     }
-    vd_status status = planes_commit(h, slots + items, (uint64_t)h->upper_used + items + VD_LEVELS_MAX, err);
-    if (status) {
-        return status;
-    }
-    /* the maps first: the tables they leave behind are retired here and now */
-    bool done = retire_reserve(h, 2) == VD_OK && map_reserve(h, &h->id_map, items) == VD_OK &&
-                map_reserve(h, &h->vector_map, items) == VD_OK && retire_reserve(h, to_retire) == VD_OK &&
-                ids_reserve(h, items, id_bytes) == VD_OK && reserve_work(h, items) && link_reserve(h) == VD_OK &&
+    bool done = retire_reserve(h, to_retire) == VD_OK && reserve_work(h, items) && link_reserve(h) == VD_OK &&
                 scratch_reserve_writer(h, h->options.ef_construction) == VD_OK;
     if (done && dead > h->dead_capacity) {
         done = grow_array(h, &h->dead_list, h->dead_capacity, dead + dead / 2);
@@ -232,11 +231,61 @@ vd_status reserve_locked(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *er
     return done ? VD_OK : vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
 }
 
+vd_status reserve_items(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *err) {
+    if (items > VD_ITEMS_MAX) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+    }
+    uint64_t slots = atomic_load_explicit(&h->slots, memory_order_relaxed);
+    uint64_t fresh = items > h->free_count ? items - h->free_count : 0; /* free slots are taken first */
+    vd_status status = planes_commit(h, slots + fresh, (uint64_t)h->upper_used + items + VD_LEVELS_MAX, items, err);
+    if (status) {
+        return status;
+    }
+    /* the maps first: the tables they leave behind are retired here and now */
+    bool done = retire_reserve(h, 2) == VD_OK && map_reserve(h, &h->id_map, items) == VD_OK &&
+                map_reserve(h, &h->vector_map, items) == VD_OK && ids_reserve(h, id_bytes) == VD_OK;
+    return done ? reserve_changes(h, items, err) : vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+}
+
 vd_status vd_hnsw_reserve(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *err) {
+    /* No id is shorter than a byte; and only those that do not stand in their slot need bytes, rounded up. */
+    size_t added = items < id_bytes ? items : id_bytes, more = id_bytes / (ID_INLINE + 1), bytes;
+    more = more < added ? more : added;
+    if (!size_add(id_bytes, 7 * more, &bytes)) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+    }
     pthread_mutex_lock(&h->writer);
-    vd_status status = reserve_locked(h, items, id_bytes, err);
+    vd_status status = reserve_items(h, added, bytes, err);
+    status = status ? status : reserve_changes(h, items, err);
+    if (status == VD_OK && items > h->promised) {
+        h->promised = items;
+    }
     pthread_mutex_unlock(&h->writer);
     return status;
+}
+
+/* What a batch of usual size needs stays; more, only as long as it is promised to later ones. */
+#define WORK_KEPT 4096u
+
+void reserve_used(vd_hnsw *h, size_t items) {
+    batch_work *w = &h->work;
+    h->promised -= h->promised < items ? h->promised : items;
+    if (h->promised > 0) {
+        return;
+    }
+    if (w->capacity > WORK_KEPT) {
+        free_work(h);
+    }
+    if (h->dead_capacity > WORK_KEPT && h->dead_count == 0) {
+        mem_release(&h->allocator, h->dead_list, h->dead_capacity * sizeof *h->dead_list);
+        h->dead_list = NULL;
+        h->dead_capacity = 0;
+    }
+    if (h->retired_capacity > 4 * WORK_KEPT && h->retired_count == 0) {
+        mem_release(&h->allocator, h->retired, h->retired_capacity * sizeof *h->retired);
+        h->retired = NULL;
+        h->retired_capacity = 0;
+    }
 }
 
 /* ---- figures ---- */
@@ -256,6 +305,15 @@ static vd_encoding shown_encoding(const vd_hnsw *h) {
                                                                                     : f->encoding;
 }
 
+/* What writes keep between them. */
+static size_t work_bytes(const vd_hnsw *h) {
+    const batch_work *w = &h->work;
+    return w->capacity * (sizeof *w->slots + sizeof *w->nodes + sizeof *w->dead) + w->dedupe_size * sizeof *w->dedupe +
+           w->back_capacity * (sizeof *w->back + sizeof *w->groups) + w->group_map_size * sizeof *w->group_map +
+           h->retired_capacity * sizeof *h->retired + h->dead_capacity * sizeof *h->dead_list +
+           (h->writer_scratch ? h->writer_scratch->bytes : 0);
+}
+
 void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats) {
     vd_hnsw *h = (vd_hnsw *)index;
     pthread_mutex_lock(&h->writer);
@@ -263,10 +321,8 @@ void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats) {
     *stats = (vd_hnsw_stats){
         .items = vd_hnsw_count(h),
         .deleted_unswept = h->dead_count,
-        .memory_bytes = sizeof *h + planes_bytes(h) + map_bytes(&h->id_map) + map_bytes(&h->vector_map) +
-                        h->id_store.bytes + h->retired_count * sizeof *h->retired +
-                        h->work.back_capacity * (sizeof *h->work.back + sizeof *h->work.groups) +
-                        h->dead_capacity * sizeof *h->dead_list + (h->writer_scratch ? h->writer_scratch->bytes : 0),
+        .memory_bytes = sizeof *h + planes_bytes(h) + map_bytes(&h->id_map) + map_bytes(&h->vector_map) + ids_bytes(h) +
+                        work_bytes(h),
         .levels = entry == ENTRY_NONE ? 0 : (uint32_t)(entry >> 32) + 1,
         .optimized = atomic_load_explicit(&h->optimized, memory_order_relaxed),
         .encoding = shown_encoding(h),

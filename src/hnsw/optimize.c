@@ -169,7 +169,7 @@ vd_status vd_hnsw_optimize(vd_hnsw *h, const vd_optimize_options *options, vd_er
             h->optimize_next = 0;
             h->optimize_all = nodes * 2 > h->optimized_items * 3 || nodes * 3 < h->optimized_items * 2;
         }
-        status = reserve_locked(h, 0, 0, err);
+        status = reserve_changes(h, 0, err);
         if (status == VD_OK) {
             take_nodes(p, slots);
             if (p->count) {

@@ -192,7 +192,7 @@ vd_status planes_open(vd_hnsw *h, vd_error *err) {
     }
 }
 
-vd_status planes_commit(vd_hnsw *h, uint64_t slots, uint64_t uppers, vd_error *err) {
+vd_status planes_commit(vd_hnsw *h, uint64_t slots, uint64_t uppers, uint64_t more, vd_error *err) {
     form *f = form_of(h);
     if (slots > h->slot_limit) {
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "an index of dimension %u can hold %u items on this machine",
@@ -212,7 +212,7 @@ vd_status planes_commit(vd_hnsw *h, uint64_t slots, uint64_t uppers, vd_error *e
             return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
         }
     }
-    if (!form_commit(f, h->slots_ready, to, filled, slots - taken)) {
+    if (!form_commit(f, h->slots_ready, to, filled, more)) {
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
     }
     h->slots_ready = (uint32_t)to;

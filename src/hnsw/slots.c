@@ -24,6 +24,7 @@ uint32_t slot_take(vd_hnsw *h) {
     uint32_t *list = h->free_slots != SLOT_NONE ? &h->free_slots : &h->free_returned;
     uint32_t slot = *list;
     if (slot != SLOT_NONE) {
+        h->free_count--;
         *list = atomic_load_explicit(&h->parent[slot], memory_order_relaxed);
         if (h->returned[slot / RETURN_SLOTS]) {
             h->returned[slot / RETURN_SLOTS] = 0;
@@ -59,6 +60,7 @@ void slot_release(vd_hnsw *h, uint32_t slot) {
     atomic_store_explicit(&h->state[slot], STATE_FREE, memory_order_release);
     atomic_store_explicit(&h->parent[slot], h->free_slots, memory_order_relaxed);
     h->free_slots = slot;
+    h->free_count++;
     h->released_slots++;
 }
 
@@ -108,13 +110,13 @@ static size_t id_class(size_t size) {
     return (size + 7) / 8;
 }
 
-vd_status ids_reserve(vd_hnsw *h, size_t items, size_t id_bytes) {
+size_t ids_need(vd_id id) {
+    return id.size > ID_INLINE ? id_class(id.size) * 8 : 0;
+}
+
+vd_status ids_reserve(vd_hnsw *h, size_t need) {
     id_store *s = &h->id_store;
-    size_t need;
-    if (!size_mul(items, 8, &need) || !size_add(need, id_bytes, &need)) {
-        return VD_OUT_OF_MEMORY;
-    }
-    if (s->chunks && s->chunks->size - s->chunk_used >= need) {
+    if (need == 0 || (s->chunks && s->chunks->size - s->chunk_used >= need)) {
         return VD_OK;
     }
     size_t size;
@@ -174,6 +176,11 @@ void ids_clear(vd_hnsw *h, uint32_t slot) {
     h->id_bytes_live -= size;
     h->ids[slot] = NULL;
     h->id_sizes[slot] = 0;
+}
+
+size_t ids_bytes(const vd_hnsw *h) {
+    const id_store *s = &h->id_store;
+    return s->chunks ? s->bytes - (s->chunks->size - s->chunk_used) : 0; /* what is not used yet has not been touched */
 }
 
 void ids_close(vd_hnsw *h) {

@@ -179,7 +179,6 @@ vd_status index_delete_items(vd_index *index, const bytes *ids, size_t count, by
     }
     for (size_t i = 0; i < count; i++) {
         op.items[i].id = (vd_id){(const char *)ids[i].data, (uint32_t)ids[i].size};
-        op.id_bytes += ids[i].size;
         op.record_bytes += ids[i].size + ITEM_OVERHEAD_BYTES;
     }
     status = run(index, &op, err);

@@ -121,7 +121,7 @@ typedef struct index_op {
     journal_item *items;      /* owned array; ids, vectors and metadata belong to the caller's request */
     index_payload **payloads; /* owned, ADD only: what each item will carry */
     size_t count;
-    size_t id_bytes;
+    size_t id_bytes;     /* of what is added */
     size_t record_bytes; /* upper bound of the encoded record */
     pthread_cond_t wake;
     bool done;

@@ -39,9 +39,9 @@ typedef struct data_set {
 } data_set;
 
 static const data_set sets[] = {
-    {"packages-5k", true, VD_ENCODING_SQ4, {572.5, 986.5, 550.1, 837.4}, 0.00, 0.00, 0.00},
-    {"packages-100k-384", false, VD_ENCODING_SQ4, {1544.1, 3954.5, 1306.7, 3176.1}, 1.15, 0.40, 0.30},
-    {"packages-30k-768", false, VD_ENCODING_SQ4, {895.7, 1942.5, 820.2, 1687.3}, 1.10, 0.32, 0.20},
+    {"packages-5k", true, VD_ENCODING_SQ4, {574.9, 993.8, 550.7, 831.7}, 0.00, 0.00, 0.00},
+    {"packages-100k-384", false, VD_ENCODING_SQ4, {1547.5, 3929.6, 1313.2, 3163.0}, 1.15, 0.40, 0.30},
+    {"packages-30k-768", false, VD_ENCODING_SQ4, {892.9, 1929.6, 818.8, 1682.8}, 1.10, 0.32, 0.20},
 };
 #define SETS (sizeof sets / sizeof sets[0])
 

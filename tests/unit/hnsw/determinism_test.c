@@ -35,16 +35,16 @@ typedef struct life {
 
 /* clang-format off */
 static const life lives[] = {
-    {VD_ENCODING_F32, false, 0xa51276bdc193aca6ull, 0x34454ad1b6a8d366ull},
-    {VD_ENCODING_SQ8, false, 0x4667b8fa9cae6d78ull, 0xc995ff7c5e604973ull},
-    {VD_ENCODING_SQ4, false, 0x8a6f800f4f606567ull, 0x55634de4c61627c5ull},
-    {VD_ENCODING_F16, false, 0x3bc736d2f3b5c46bull, 0x8b0437aeb879eb45ull},
-    {VD_ENCODING_BF16, false, 0xcfa7b55dcb8b3077ull, 0xf47b7c16187d9d26ull},
-    {VD_ENCODING_AUTO, false, 0xa13109178bb591c8ull, 0xe232981b14d98b14ull},
-    {VD_ENCODING_SQ8, true, 0xe876c66228a4cafcull, 0xcf43fb7440474442ull},
-    {VD_ENCODING_SQ4, true, 0x6cf9251a8ebb68aaull, 0x466b1195128f589aull},
-    {VD_ENCODING_F16, true, 0x35e856c0d2e29c9aull, 0xa729ecd5c64c61c1ull},
-    {VD_ENCODING_BF16, true, 0xc90494bd63661f4eull, 0xbcd8931d8a52db50ull},
+    {VD_ENCODING_F32, false, 0x10f58c7635aad87bull, 0x6ff7704fc4b6d976ull},
+    {VD_ENCODING_SQ8, false, 0x536d50e2425ec233ull, 0xf7fac1c1bd32a4a5ull},
+    {VD_ENCODING_SQ4, false, 0x2ca26936442d4136ull, 0xc3d907d8be700704ull},
+    {VD_ENCODING_F16, false, 0x06c6f0981976577bull, 0x66356ac79025d35aull},
+    {VD_ENCODING_BF16, false, 0x0c691d945b3c0cbeull, 0x030d7ead86603863ull},
+    {VD_ENCODING_AUTO, false, 0x6ddff2394b874c2full, 0x80bdbe3954fa9cc1ull},
+    {VD_ENCODING_SQ8, true, 0x29e9486995266027ull, 0x42539f93f388e1aeull},
+    {VD_ENCODING_SQ4, true, 0x555e05e3d137a5e4ull, 0xf240ba57132eb64bull},
+    {VD_ENCODING_F16, true, 0x8389d12f1af43a2eull, 0xbed53ed413ba2d2eull},
+    {VD_ENCODING_BF16, true, 0xb8a98699aa792fe3ull, 0x490c10797a0b725bull},
 };
 /* clang-format on */
 #define LIVES (sizeof lives / sizeof lives[0])

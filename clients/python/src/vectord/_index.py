@@ -355,7 +355,8 @@ class Index:
         return deleted.value
 
     def optimize(self, progress: Progress | None = None, threads: int = 0) -> bool:
-        """Links every item once more, now that all are there: about a quarter less work per search at equal recall.
+        """Links every item once more, now that all are there: 10 % less work per search at recall 0.95 and a
+        third less at 0.99 on 100,000 sentence embeddings.
 
         progress  called now and then with (items done, items in all); False from it ends the call, an exception from it
                   ends the call and is raised, and so does Ctrl-C. A later call goes on from there.
