@@ -24,7 +24,7 @@
 #define VD_EF_SEARCH_MIN           1
 #define VD_EF_SEARCH_MAX           4096
 #define VD_LEVELS_MAX              16          /* a count: arrays are [VD_LEVELS_MAX], loops use < */
-#define VD_ITEMS_MAX               2147483646u /* slots have 31 bits: the 32nd is a flag in search */
+#define VD_ITEMS_MAX               2147483646u /* slots have 31 bits: the keys of a search use the 32nd */
 #define VD_RECALL_TARGET_DEFAULT   0.95
 /* A search aims above the recall it is asked for by this share of what is missing to 1: 0.95 aims at 0.98, as real queries lie
  * further out than the stored vectors it was measured on (measured: up to 0.024 lower). */

@@ -245,40 +245,54 @@ static choice choose(const calibration *c, bool high_now, bool codes_now) {
                                                                   : CHOICE_F32;
 }
 
-static void take_choice(vd_hnsw *h, choice what, const vd_executor *executor) {
+static vd_status take_choice(vd_hnsw *h, choice what, const vd_executor *executor) {
+    const form *was = form_of(h);
+    const bool was_high = atomic_load_explicit(&h->walk_high, memory_order_relaxed);
+    vd_status status = VD_OK;
     if (h->options.discard_vectors) {
         what = what == CHOICE_F32 ? CHOICE_BOTH : what; /* there is nothing else to go by */
     }
     vd_encoding wanted = what == CHOICE_F32 ? VD_ENCODING_F32 : VD_ENCODING_SQ8;
-    if (h->options.discard_vectors || convert_locked(h, wanted, executor, NULL) == VD_OK) {
+    status = h->options.discard_vectors ? VD_OK : convert_locked(h, wanted, executor, NULL);
+    if (status == VD_OK) { /* without memory it stays as it is, until the next look */
         atomic_store_explicit(&h->walk_high, what == CHOICE_HIGH, memory_order_release);
-    } /* without memory it stays as it is, until the next look */
+    }
+    if (form_of(h) != was || atomic_load_explicit(&h->walk_high, memory_order_relaxed) != was_high) {
+        atomic_store_explicit(&h->recalibrate, true, memory_order_release); /* gamma is of what was walked on */
+    }
     atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release);
+    return status;
 }
 
-void encoding_check(vd_hnsw *h, const vd_executor *executor) {
-    if (h->options.encoding != VD_ENCODING_AUTO) {
+vd_status encoding_check(vd_hnsw *h, const vd_executor *executor) {
+    if (encoding_asked(h) != VD_ENCODING_AUTO) {
         atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release);
-        return;
+        return VD_OK;
     }
     bool had_codes = form_of(h)->codes;
     bool had_high = atomic_load_explicit(&h->walk_high, memory_order_relaxed);
     calibration c = {.h = h, .ranks = true, .cap = POOL_ADAPTIVE};
     if (!had_codes && convert_locked(h, VD_ENCODING_SQ8, executor, NULL) != VD_OK) {
-        return;
+        atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release); /* not with every add */
+        return VD_OUT_OF_MEMORY;
     }
     const uint32_t wanted = CHECK_SAMPLE;
     c.samples = take_samples(h, wanted, &c.count);
     bool done = c.samples && measure_truth(&c, executor);
-    take_choice(h, done ? choose(&c, had_high, had_codes) : had_codes ? CHOICE_BOTH : CHOICE_F32, executor);
+    vd_status status = take_choice(h,
+                                   done        ? choose(&c, had_high, had_codes)
+                                   : had_codes ? CHOICE_BOTH
+                                               : CHOICE_F32,
+                                   executor);
     mem_release(&h->allocator, c.samples, wanted * sizeof *c.samples);
+    return done ? status : VD_OUT_OF_MEMORY;
 }
 
 bool encoding_check_due(const vd_hnsw *index) {
     vd_hnsw *h = (vd_hnsw *)index;
     uint64_t count = vd_hnsw_count(h), at = atomic_load_explicit(&h->encoding_checked_at, memory_order_relaxed);
     /* Once found not to rank, codes are tried again when the index has grown fourfold: it takes converting all vectors. */
-    return h->options.encoding == VD_ENCODING_AUTO && count >= ENCODING_CHECK_ITEMS &&
+    return encoding_asked(h) == VD_ENCODING_AUTO && count >= ENCODING_CHECK_ITEMS &&
            (at == 0 || count >= (form_of(h)->codes ? 2 : 4) * at);
 }
 
@@ -411,13 +425,13 @@ vd_status vd_hnsw_calibrate(vd_hnsw *h, const vd_executor *executor, vd_error *e
     vd_hnsw_guard guard;
     uint64_t items = vd_hnsw_count(h);
     calibration c = {.h = h, .cap = POOL_ADAPTIVE};
-    bool look = h->options.encoding == VD_ENCODING_AUTO && items >= ENCODING_CHECK_ITEMS;
+    bool look = encoding_asked(h) == VD_ENCODING_AUTO && items >= ENCODING_CHECK_ITEMS;
+    vd_hnsw_enter(h, &guard); /* a form that is looked at must not go away */
     if (encoding_check_due(h) && !form_of(h)->codes) {
         pthread_mutex_lock(&h->writer);
-        encoding_check(h, executor);
+        (void)encoding_check(h, executor);
         pthread_mutex_unlock(&h->writer);
     }
-    vd_hnsw_enter(h, &guard);
     c.ranks = look && form_of(h)->codes;
     c.samples = take_samples(h, CALIBRATION_SAMPLE, &c.count);
     calibration_table *table = mem_alloc(&h->allocator, sizeof *table);
@@ -427,7 +441,7 @@ vd_status vd_hnsw_calibrate(vd_hnsw *h, const vd_executor *executor, vd_error *e
         choice what = choose(&c, high, true);
         if (what != (high ? CHOICE_HIGH : CHOICE_BOTH)) {
             pthread_mutex_lock(&h->writer);
-            take_choice(h, what, executor);
+            (void)take_choice(h, what, executor);
             pthread_mutex_unlock(&h->writer);
         }
     }

@@ -71,12 +71,12 @@ vd_status vd_hnsw_convert(vd_hnsw *h, vd_encoding encoding, const vd_executor *e
                        "vectors were discarded: an index of codes cannot be converted; build it anew");
     }
     pthread_mutex_lock(&h->writer);
-    vd_encoding before = h->options.encoding;
-    h->options.encoding = encoding;
+    vd_encoding before = encoding_asked(h);
+    atomic_store_explicit(&h->encoding, encoding, memory_order_relaxed);
     vd_status status = VD_OK;
     if (encoding == VD_ENCODING_AUTO) {
         if (vd_hnsw_count(h) >= ENCODING_CHECK_ITEMS) {
-            encoding_check(h, executor);
+            status = encoding_check(h, executor);
         }
     } else {
         /* codes are stored in one way, whether half of their bits are walked on or all */
@@ -84,9 +84,11 @@ vd_status vd_hnsw_convert(vd_hnsw *h, vd_encoding encoding, const vd_executor *e
         if (status == VD_OK) {
             atomic_store_explicit(&h->walk_high, encoding == VD_ENCODING_SQ4, memory_order_release);
             atomic_store_explicit(&h->recalibrate, true, memory_order_release);
-        } else {
-            h->options.encoding = before;
         }
+    }
+    if (status != VD_OK) {
+        atomic_store_explicit(&h->encoding, before, memory_order_relaxed);
+        vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
     }
     reclaim(h, false);
     pthread_mutex_unlock(&h->writer);

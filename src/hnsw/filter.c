@@ -63,10 +63,10 @@ vd_plan filter_plan(search_run *r) {
     return r->share >= WALK_SHARE ? VD_PLAN_FILTER_WALK : VD_PLAN_FILTER_HOP;
 }
 
-/* Whether the node or any of its exact copies matches. */
+/* Whether the node or any of its exact copies matches. The payload of one that died is not there to be looked at any more. */
 static bool node_allows(const vd_hnsw *h, const vd_filter *f, uint32_t slot) {
     for (uint32_t at = slot; at != SLOT_NONE; at = twin_next(h, at)) {
-        if (filter_allows(h, f, at)) {
+        if (slot_state(h, at) == STATE_LIVE && filter_allows(h, f, at)) {
             return true;
         }
     }

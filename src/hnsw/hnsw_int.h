@@ -18,6 +18,7 @@
  *   epochs        whatever readers may still see is retired and freed when every guard from before has been left (epoch.c).
  *   publish_seq   odd while a batch becomes visible: a search that saw it change checks its answer for an id that it met in
  *                 both its old and its new slot.
+ *   swing_seq     odd while ids go over to other slots: a scan that saw it change may have missed one in both, and scans again.
  *
  * Reachability is an invariant: every base-level node but the root has a parent, and the links parent -> child and child ->
  * parent are never pruned. The tree they form keeps the base level strongly connected whatever else is dropped (tree.c).
@@ -35,9 +36,8 @@
 #include "hnsw/kernels/kernels.h"
 #include "vectord/hnsw.h"
 
-#define SLOT_NONE    UINT32_MAX
-#define SLOT_CHECKED 0x80000000u /* flag in a pool entry: already expanded */
-#define BLOCK_NONE   UINT32_MAX
+#define SLOT_NONE  UINT32_MAX
+#define BLOCK_NONE UINT32_MAX
 
 /* Up to this many items a full scan costs less than walking the graph. */
 #define SCAN_ITEMS 512
@@ -133,7 +133,7 @@ typedef struct reader_slot {
 typedef struct scratch scratch;
 #define SCRATCH_SLOTS 64
 
-/* ---- the pool of a search (pool.c): keys {distance bits, slot (| SLOT_CHECKED)}, ascending; distances are never negative, so their
+/* ---- the pool of a search (pool.c): keys {distance bits, slot, a bit for "expanded"}, ascending; distances are never negative, so their
  * bits order as integers ---- */
 typedef struct pool {
     uint64_t *keys; /* [limit + 32] */
@@ -155,10 +155,12 @@ static inline float key_distance(uint64_t key) {
 static inline uint64_t key_make(float distance, uint32_t slot) {
     uint32_t bits;
     __builtin_memcpy(&bits, &distance, sizeof bits);
-    return (uint64_t)bits << 32 | slot;
+    return (uint64_t)bits << 32 | (uint64_t)slot << 1; /* slots have 31 bits */
 }
+/* The lowest bit, so that setting it changes no order: slots differ. */
+#define KEY_EXPANDED 1u
 static inline uint32_t key_slot(uint64_t key) {
-    return (uint32_t)key & ~SLOT_CHECKED;
+    return (uint32_t)key >> 1;
 }
 
 /* A link that `target` is to get to the node `from` on a level. */
@@ -274,6 +276,9 @@ struct vd_hnsw {
 
     pthread_mutex_t writer;
     _Atomic uint64_t publish_seq;
+    _Atomic uint64_t swing_seq;
+    _Atomic int encoding;         /* the vd_encoding asked for last */
+    _Atomic size_t scratch_bytes; /* of all there are */
     _Atomic bool
         in_flux; /* nodes of the graph are about to live or have just died: searches look what is in their way */
     _Atomic uint64_t count;
@@ -432,6 +437,7 @@ vd_status map_reserve(vd_hnsw *h, hnsw_map *map, uint64_t more);
 void map_close(vd_hnsw *h, hnsw_map *map);
 void table_free(vd_hnsw *h, map_table *t);
 size_t map_bytes(const hnsw_map *map);
+size_t table_bytes(const map_table *t);
 uint32_t id_map_find(const vd_hnsw *h, vd_id id); /* guard held */
 /* Of canonical values (form_canonical); guard held. `buffer`: [dimension]. */
 uint32_t vector_map_find(const vd_hnsw *h, const float *canonical, float *buffer);
@@ -455,6 +461,7 @@ typedef struct candidate {
 typedef struct result {
     double distance;
     uint32_t slot;
+    bool moved; /* the id has another slot by now */
 } result;
 
 /* Asks for distances to stored vectors by one of the form's lanes. */
@@ -530,7 +537,13 @@ void pair_query(const vd_hnsw *h, scratch *s, uint32_t slot, walk_query *q);
  * out: [count padded to KERNEL_OUT_PAD]. */
 void walk_distances(scratch *s, const walk_query *q, const uint32_t *slots, uint32_t count, float *out);
 /* Greedy descent from `entry` (ENTRY_NONE: false) to `target` level. */
-bool walk_descend(const vd_hnsw *h, scratch *s, uint64_t entry, uint32_t target, candidate *nearest);
+bool walk_descend(const vd_hnsw *h, scratch *s, uint64_t entry, uint32_t target, uint32_t hidden, candidate *nearest);
+static inline bool cancelled(const scratch *s) {
+    return s->cancel && __atomic_load_n(s->cancel, __ATOMIC_RELAXED);
+}
+static inline bool interrupted(const scratch *s) {
+    return s->distances >= s->budget || cancelled(s);
+}
 /* Best-first search of one level from `start`: begin, then turns until walk.done. `stretch` 0: no bound. `hidden` (SLOT_NONE: none)
  * is passed by as if it were not there. Leaves the pool sorted. */
 void walk_begin(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef, float stretch,
@@ -598,7 +611,8 @@ typedef struct search_run {
     double gamma;        /* < 0: a plain pool */
     uint32_t ef;         /* room in the pool for items that can be answers */
     uint32_t in_the_way; /* further room, for what cannot be one */
-    uint64_t seq;        /* publish_seq at the begin */
+    uint32_t rank;       /* the walk ends by the distance of this one */
+    uint64_t seq, swing; /* publish_seq and swing_seq at the begin */
     int tries;
     bool walking, flux, dead;
     vd_plan plan;
@@ -661,7 +675,10 @@ static inline uint32_t executor_width(const vd_executor *executor) {
 /* ---- calibrate.c ---- */
 bool encoding_check_due(const vd_hnsw *h);
 /* Chooses the encoding by measurement (AUTO only). Writer held. */
-void encoding_check(vd_hnsw *h, const vd_executor *executor);
+vd_status encoding_check(vd_hnsw *h, const vd_executor *executor);
+static inline vd_encoding encoding_asked(const vd_hnsw *h) {
+    return (vd_encoding)atomic_load_explicit(&((vd_hnsw *)h)->encoding, memory_order_relaxed);
+}
 void calibration_figures(const vd_hnsw *h, vd_hnsw_stats *stats);
 /* How far a search by recall looks: gamma and the most its pool may hold. */
 void search_reach(const vd_hnsw *h, double recall, uint32_t k, double *gamma, uint32_t *cap);

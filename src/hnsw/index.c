@@ -59,6 +59,7 @@ vd_status vd_hnsw_new(const vd_hnsw_options *options, vd_hnsw **out, vd_error *e
     memset(h, 0, sizeof *h);
     h->options = o;
     h->allocator = *a;
+    atomic_store_explicit(&h->encoding, (int)o.encoding, memory_order_relaxed);
     h->options.allocator = NULL; /* the copy in `allocator` is what counts */
     h->kernels = kernels_select();
     h->m = o.m;
@@ -216,10 +217,10 @@ static bool reserve_work(vd_hnsw *h, size_t items) {
 }
 
 vd_status reserve_changes(vd_hnsw *h, size_t items, vd_error *err) {
+    /* Each item's old payload and slot, and by a sweep all that have died since the last one. */
     size_t to_retire, dead;
-    if (items > VD_ITEMS_MAX || !size_mul(items, 4, &to_retire) || !size_add(to_retire, 8, &to_retire) ||
-        !size_add(h->dead_count, items, &dead) ||
-        !size_add(to_retire, h->dead_count, &to_retire)) { /* a sweep retires all that has died since the last one */
+    if (items > VD_ITEMS_MAX || !size_mul(items, 2, &to_retire) || !size_add(to_retire, 8, &to_retire) ||
+        !size_add(h->dead_count, items, &dead) || !size_add(to_retire, h->dead_count, &to_retire)) {
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
     }
     bool done = retire_reserve(h, to_retire) == VD_OK && reserve_work(h, items) && link_reserve(h) == VD_OK &&
@@ -257,6 +258,10 @@ vd_status vd_hnsw_reserve(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *e
     pthread_mutex_lock(&h->writer);
     vd_status status = reserve_items(h, added, bytes, err);
     status = status ? status : reserve_changes(h, items, err);
+    /* With room to spare: what else retires something before the promise is used must not use it up. */
+    if (status == VD_OK && retire_reserve(h, 4 * items + 64 + h->dead_count) != VD_OK) {
+        status = vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
+    }
     if (status == VD_OK && items > h->promised) {
         h->promised = items;
     }
@@ -296,6 +301,7 @@ uint64_t vd_hnsw_count(const vd_hnsw *index) {
 
 void vd_hnsw_get_options(const vd_hnsw *h, vd_hnsw_options *options) {
     *options = h->options;
+    options->encoding = encoding_asked(h);
 }
 
 static vd_encoding shown_encoding(const vd_hnsw *h) {
@@ -305,13 +311,13 @@ static vd_encoding shown_encoding(const vd_hnsw *h) {
                                                                                     : f->encoding;
 }
 
-/* What writes keep between them. */
+/* What writes and searches keep between them. */
 static size_t work_bytes(const vd_hnsw *h) {
     const batch_work *w = &h->work;
     return w->capacity * (sizeof *w->slots + sizeof *w->nodes + sizeof *w->dead) + w->dedupe_size * sizeof *w->dedupe +
            w->back_capacity * (sizeof *w->back + sizeof *w->groups) + w->group_map_size * sizeof *w->group_map +
            h->retired_capacity * sizeof *h->retired + h->dead_capacity * sizeof *h->dead_list +
-           (h->writer_scratch ? h->writer_scratch->bytes : 0);
+           atomic_load_explicit(&((vd_hnsw *)h)->scratch_bytes, memory_order_relaxed);
 }
 
 void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats) {
@@ -329,10 +335,11 @@ void vd_hnsw_get_stats(const vd_hnsw *index, vd_hnsw_stats *stats) {
         .distances = atomic_load_explicit(&h->distances, memory_order_relaxed) +
                      (h->writer_scratch ? h->writer_scratch->distances : 0),
     };
-    for (size_t i = 0; i < h->retired_count; i++) { /* replaced forms that a reader may still see */
-        stats->memory_bytes += h->retired[i].kind == RETIRED_FORM
-                                   ? form_bytes((const form *)h->retired[i].value, atomic_load(&h->slots))
-                                   : 0;
+    for (size_t i = 0; i < h->retired_count; i++) { /* what has been replaced and a reader may still see */
+        const retired *r = &h->retired[i];
+        stats->memory_bytes += r->kind == RETIRED_FORM    ? form_bytes((const form *)r->value, atomic_load(&h->slots))
+                               : r->kind == RETIRED_TABLE ? table_bytes((const map_table *)r->value)
+                                                          : 0;
     }
     calibration_figures(h, stats);
     pthread_mutex_unlock(&h->writer);

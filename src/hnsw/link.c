@@ -183,7 +183,7 @@ static void choose_links(link_batch *b, scratch *s, uint32_t i) {
     candidate nearest = {0, SLOT_NONE};
     b->back_count[i] = 0;
     query_from_slot(h, s, slot);
-    bool any = walk_descend(h, s, b->entry, top < level ? top : level, &nearest);
+    bool any = walk_descend(h, s, b->entry, top < level ? top : level, SLOT_NONE, &nearest);
     for (uint32_t l = level + 1; l-- > 0;) {
         bool walked = any && l <= top;
         if (walked) {

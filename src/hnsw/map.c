@@ -145,6 +145,10 @@ void map_close(vd_hnsw *h, hnsw_map *map) {
     table_free(h, atomic_load_explicit(&map->table, memory_order_relaxed));
 }
 
+size_t table_bytes(const map_table *t) {
+    return t->bytes;
+}
+
 size_t map_bytes(const hnsw_map *map) {
     map_table *t = atomic_load_explicit(&map->table, memory_order_relaxed);
     return t ? t->bytes : 0;

@@ -88,7 +88,7 @@ static void choose_task(void *arg, uint32_t index) {
         uint32_t slot = p->nodes[i];
         back_link *back = h->work.back + (size_t)i * h->m0;
         query_from_slot(h, s, slot);
-        (void)walk_descend(h, s, p->entry, 0, &nearest);
+        (void)walk_descend(h, s, p->entry, 0, SLOT_NONE, &nearest);
         walk_level(h, s, nearest, 0, pass_ef(h));
         uint32_t count = gather(h, s, slot);
         uint32_t kept[2 * VD_M_MAX];

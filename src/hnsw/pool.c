@@ -104,16 +104,18 @@ TARGET static inline void move_up(uint64_t *keys, uint32_t from, uint32_t to, ui
  * the limit; they fall out. */
 TARGET void pool_take_avx512(pool *p, float below, const float *distances, const uint32_t *slots, uint32_t count) {
     uint64_t *keys = p->keys;
+    /* Once for all of them, as pool_take_any does: whichever of equal distances has the lower slot stays. */
+    const __m512 bound = _mm512_set1_ps(entry_bound(p, below));
     for (uint32_t i = 0; i < count; i += 16) {
         const __m512 d = _mm512_loadu_ps(distances + i);
         const uint32_t left = count - i;
         const __mmask16 valid = (__mmask16)(left < 16 ? (1u << left) - 1u : 0xFFFFu);
-        const __m512 bound = _mm512_set1_ps(entry_bound(p, below));
         const uint32_t near = _mm512_mask_cmp_ps_mask(valid, d, bound, _CMP_LT_OQ);
         if (near == 0) {
             continue;
         }
-        const __m512i slot = _mm512_maskz_loadu_epi32(valid, slots + i), bits = _mm512_castps_si512(d);
+        const __m512i slot = _mm512_slli_epi32(_mm512_maskz_loadu_epi32(valid, slots + i), 1),
+                      bits = _mm512_castps_si512(d);
         const __m512i low = _mm512_or_si512(_mm512_slli_epi64(_mm512_cvtepu32_epi64(_mm512_castsi512_si256(bits)), 32),
                                             _mm512_cvtepu32_epi64(_mm512_castsi512_si256(slot)));
         const __m512i high =

@@ -58,6 +58,7 @@ static scratch *scratch_new(const vd_hnsw *h, uint32_t slots, uint32_t ef) {
         at += parts[i];
     }
     s->bytes = bytes;
+    atomic_fetch_add_explicit(&((vd_hnsw *)h)->scratch_bytes, bytes, memory_order_relaxed);
     s->visited = part[1];
     s->visited_tag = part[2];
     s->visited_words = words;
@@ -93,6 +94,7 @@ static void scratch_fresh(scratch *s) {
 
 void scratch_free(const vd_hnsw *h, scratch *s) {
     if (s) {
+        atomic_fetch_sub_explicit(&((vd_hnsw *)h)->scratch_bytes, s->bytes, memory_order_relaxed);
         mem_release(&h->allocator, s, s->bytes);
     }
 }

@@ -1,8 +1,8 @@
 /*
  * search.c - the k nearest: walk the graph (or scan a small index), then order the best by their exact distances.
  *
- * Three precisions, each on fewer: the walk ranks by half the bits of a code where that is good enough, the best k + REFINE_EXTRA of it
- * are ranked anew by all bits, and the first k of those, with whoever the error of the codes leaves in doubt, are measured in double
+ * Three precisions, each on fewer: the walk ranks by half the bits of a code where that is good enough, the best k + REFINE_LEAST of
+ * it, and whoever their error leaves in doubt, are ranked anew by all bits, and the first k of those, with whoever the error of the codes leaves in doubt, are measured in double
  * from the exact vectors. Exact copies of a node come out of its chain. A stored vector that equals the query bit for bit is
  * looked up by its hash as well, so an item is always found by its own vector, however little is looked at.
  *
@@ -13,10 +13,11 @@
 
 #include "hnsw/hnsw_int.h"
 
-#define WINDOW_MOST  8192u /* a pool larger than this costs more than measuring everything */
-#define RETRIES      4     /* searches that a publication overtook look again, at most so often */
-#define SCAN_BLOCK   256u
-#define BUDGET_SLACK 768u /* distances that ordering may take beyond a budget */
+#define WINDOW_MOST       8192u /* a pool larger than this costs more than measuring everything */
+#define RETRIES           4     /* searches that a publication overtook look again, at most so often */
+#define SCAN_BLOCK        256u
+#define BUDGET_SLACK      768u /* distances that ordering may take beyond a budget */
+#define COPIES_A_DISTANCE 32u  /* looking at so many exact copies costs what a distance does */
 
 /* ---- the best so far ---- */
 
@@ -28,7 +29,7 @@ static bool before(const vd_hnsw *h, const result *a, const result *b) {
 }
 
 bool run_put(search_run *run, double distance, uint32_t slot) {
-    result r = {distance, slot};
+    result r = {distance, slot, false};
     result *best = run->top.best;
     size_t count = run->top.count;
     if (count == run->top.capacity && !before(run->h, &r, &best[count - 1])) {
@@ -58,7 +59,15 @@ static bool emit(search_run *r, uint32_t slot) {
     const vd_filter *filter = r->options->filter;
     bool any = false;
     double distance = -1.0;
-    for (uint32_t at = slot; at != SLOT_NONE; at = twin_next(h, at)) {
+    uint32_t copies = 0;
+    for (uint32_t at = slot; at != SLOT_NONE && slot != r->hidden; at = twin_next(h, at)) {
+        if (++copies % COPIES_A_DISTANCE == 0) { /* a long chain is work too */
+            r->s->distances++;
+            if (interrupted(r->s)) {
+                r->s->truncated = true;
+                break;
+            }
+        }
         uint8_t state = slot_state(h, at);
         if (state == STATE_LIVE && (!filter || filter_allows(h, filter, at))) {
             if (distance < 0.0) {
@@ -116,16 +125,18 @@ void run_scan(search_run *r) {
             s->reranked++;
             s->distances++;
         }
-        s->truncated = s->distances >= s->budget || (s->cancel && __atomic_load_n(s->cancel, __ATOMIC_RELAXED));
+        s->truncated = interrupted(s);
     }
 }
 
 /* ---- walking ---- */
 
-/* How many of the pool's first `count` are in no answer: the new ones of a batch that is being linked, and the dead. */
-static uint32_t count_hidden(const vd_hnsw *h, const scratch *s) {
+/* How many are in no answer (the new ones of a batch that is being linked, and the dead) of those in the pool that they could be in the way of:
+ * all of a full pool, which has turned others away; else the first `rank`, which the bound is drawn by. */
+static uint32_t count_hidden(const vd_hnsw *h, const scratch *s, uint32_t rank) {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < s->pool.size; i++) {
+    const uint32_t look = s->pool.size == s->pool.limit || rank > s->pool.size ? s->pool.size : rank;
+    for (uint32_t i = 0; i < look; i++) {
         count += slot_state(h, key_slot(s->pool.keys[i])) != STATE_LIVE;
     }
     return count;
@@ -185,7 +196,7 @@ static vd_status start_walk(search_run *r) {
         return VD_OUT_OF_MEMORY;
     }
     scratch *s = r->s;
-    if (!walk_descend(h, s, entry, 0, &nearest)) {
+    if (!walk_descend(h, s, entry, 0, r->hidden, &nearest)) {
         s->pool.size = 0;
         settle(r);
         return VD_OK;
@@ -202,6 +213,7 @@ static vd_status start_walk(search_run *r) {
         rank *= 4;
         window = window * 4 < s->pool_capacity ? window * 4 : (uint32_t)s->pool_capacity;
     }
+    r->rank = rank;
     walk_begin(h, s, nearest, 0, window, stretch, rank, r->hidden);
     if (r->plan == VD_PLAN_FILTER_HOP) {
         uint32_t seeds[16];
@@ -244,7 +256,7 @@ static uint32_t refine(search_run *r) {
     uint32_t rank = r->k + r->in_the_way;
     uint32_t done = r->options->filter ? size : rank + REFINE_LEAST;
     done = done < size ? done : size;
-    if (s->budget != UINT64_MAX && done > BUDGET_SLACK / 2) {
+    if ((s->budget != UINT64_MAX || cancelled(s)) && done > BUDGET_SLACK / 2) {
         done = BUDGET_SLACK / 2;
         s->truncated |= done < size;
     }
@@ -258,9 +270,10 @@ static uint32_t refine(search_run *r) {
     return done;
 }
 
-/* What is first in order is measured first, so that a budget cuts off what is furthest. */
-static bool beyond_budget(const scratch *s) {
-    return s->budget != UINT64_MAX && s->distances >= s->budget + BUDGET_SLACK;
+/* What is first in order is measured first, so that a budget, or the caller's leaving, cuts off what is furthest. */
+static bool beyond_budget(const scratch *s, uint64_t begun) {
+    return (s->budget != UINT64_MAX && s->distances >= s->budget + BUDGET_SLACK) ||
+           (s->distances >= begun + BUDGET_SLACK && cancelled(s));
 }
 
 /* Orders what the walk has found by exact distance. */
@@ -268,6 +281,7 @@ static void harvest(search_run *r) {
     const vd_hnsw *h = r->h;
     scratch *s = r->s;
     const candidate *c = s->candidates;
+    const uint64_t begun = s->distances;
     uint32_t found = 0, extra = 0, count = refine(r);
     float limit = INFINITY;
     r->exact = false;
@@ -275,7 +289,7 @@ static void harvest(search_run *r) {
         form_prefetch(s->form, c[i].slot);
     }
     for (uint32_t i = 0; i < count && c[i].distance <= limit && extra < RERANK_MOST; i++) {
-        if (beyond_budget(s)) {
+        if (beyond_budget(s, begun)) {
             s->truncated = true;
             break;
         }
@@ -297,15 +311,20 @@ static void harvest(search_run *r) {
     }
 }
 
-/* While a batch became visible, an id may have been met in its old and its new slot: keep the nearer. */
+/* While a batch became visible, an id may have been met in its old and its new slot: keep the nearer. Only one that is not in the slot
+ * that the map shows can be such. */
 static void drop_repeated_ids(search_run *r) {
     result *best = r->top.best;
     size_t kept = 0;
+    bool any = false;
     for (size_t i = 0; i < r->top.count; i++) {
+        vd_id id = slot_id(r->h, best[i].slot);
         bool repeated = false;
-        for (size_t j = 0; j < kept && !repeated; j++) {
-            repeated = id_compare(slot_id(r->h, best[j].slot), slot_id(r->h, best[i].slot)) == 0;
+        best[i].moved = id_map_find(r->h, id) != best[i].slot;
+        for (size_t j = 0; j < kept && !repeated && (any || best[i].moved); j++) {
+            repeated = (best[i].moved || best[j].moved) && id_compare(slot_id(r->h, best[j].slot), id) == 0;
         }
+        any |= best[i].moved;
         if (!repeated) {
             best[kept++] = best[i];
         }
@@ -331,8 +350,7 @@ static void settle(search_run *r) {
     if (same != SLOT_NONE && same != r->hidden && same < r->s->slot_limit && form_of(h) == r->s->form) {
         emit(r, same);
     }
-    uint64_t most = r->options->filter ? r->matches : vd_hnsw_count(h) - (r->hidden != SLOT_NONE);
-    if (r->options->filter && r->top.count < r->k && r->top.count < most && !r->s->truncated) {
+    if (r->options->filter && r->top.count < r->k && r->top.count < r->matches && !r->s->truncated) {
         scan_all(r); /* the walk starved: what matches lies apart */
     }
 }
@@ -340,12 +358,13 @@ static void settle(search_run *r) {
 /* One look at the index, from the query to an answer that is final unless something was published meanwhile. */
 static vd_status look(search_run *r) {
     r->seq = atomic_load(&((vd_hnsw *)r->h)->publish_seq);
+    r->swing = atomic_load(&((vd_hnsw *)r->h)->swing_seq);
     r->dead = false;
     r->top.count = 0;
     r->walking = false;
     if (r->plan == VD_PLAN_SCAN || r->plan == VD_PLAN_FILTER_SCAN) {
         uint64_t entry;
-        if (prepare(r, r->ef, &entry) != VD_OK) {
+        if (prepare(r, r->k, &entry) != VD_OK) {
             return VD_OUT_OF_MEMORY;
         }
         scan_all(r);
@@ -359,10 +378,16 @@ static vd_status conclude(search_run *r) {
     vd_hnsw *h = (vd_hnsw *)r->h;
     while (!r->walking) {
         bool undisturbed = (r->seq & 1) == 0 && atomic_load(&h->publish_seq) == r->seq && form_of(h) == r->s->form;
-        if (undisturbed || r->s->truncated) {
+        if (undisturbed) {
             break;
         }
         drop_repeated_ids(r);
+        if (r->s->truncated) {
+            break;
+        }
+        if (r->exact && (r->swing & 1) == 0 && atomic_load(&h->swing_seq) == r->swing && form_of(h) == r->s->form) {
+            break; /* adds and deletes hide nothing from a scan that was there all along */
+        }
         if (form_of(h) == r->s->form && !r->dead && !r->exact && r->top.count >= r->k) {
             break; /* nothing that died meanwhile was in the way, and repeated ids did not leave the answer short */
         }
@@ -370,6 +395,7 @@ static vd_status conclude(search_run *r) {
             r->s->stale || form_of(h) != r->s->form; /* an answer of an old form is no answer; forms change rarely */
         r->tries += !stale;
         if (r->tries >= RETRIES) {
+            r->exact = false; /* replaced faster than it can be scanned */
             break;
         }
         r->s->stale = false;
@@ -390,7 +416,7 @@ vd_status run_step(search_run *r) {
         !s->truncated) {
         /* A batch that is being written just where the query looks, or the dead there, can take all the room or draw the bound in:
          * then the walk is done again with more of both. */
-        uint32_t hidden = count_hidden(h, s);
+        uint32_t hidden = count_hidden(h, s, r->rank);
         if (hidden > r->in_the_way) {
             if (r->in_the_way >= WINDOW_MOST / 2) {
                 scan_all(r);
@@ -409,12 +435,16 @@ vd_status run_begin(search_run *r, const vd_hnsw *h, const float *query, const v
                     uint32_t hidden, double gamma, uint32_t cap) {
     *r = (search_run){.h = h, .query = query, .options = options, .hidden = hidden, .gamma = gamma, .share = 1.0};
     uint64_t items = vd_hnsw_count(h);
+    /* More than there is cannot be found: neither costs memory. */
+    const uint32_t most = items < 1 ? 1 : items < UINT32_MAX ? (uint32_t)items : UINT32_MAX;
     r->k = options->k ? options->k : VD_K_DEFAULT;
+    r->k = r->k < most ? r->k : most;
     r->ef = options->ef ? options->ef : cap;
     if (gamma < 0 && options->ef == 0) {
         search_reach(h, options->recall_target > 0 ? options->recall_target : h->options.recall_target, r->k, &r->gamma,
                      &r->ef);
     }
+    r->ef = r->ef < most ? r->ef : most;
     r->ef = r->ef < r->k ? r->k : r->ef;
     r->s = scratch_take(h, r->ef);
     if (!r->s) {
@@ -508,10 +538,7 @@ vd_status vd_hnsw_get(const vd_hnsw *h, vd_id id, float *vector, void **payload)
         }
         const form *f = form_of(h);
         if (slot_state(h, slot) != STATE_LIVE) {
-            if (id_map_find(h, id) == slot) {
-                return VD_NOT_FOUND; /* deleted between the two looks */
-            }
-            continue; /* replaced meanwhile: the map shows the new slot */
+            continue; /* replaced or deleted between the two looks; the map shows that already */
         }
         if (vector) {
             form_read(h, f, slot, vector);

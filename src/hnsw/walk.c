@@ -231,12 +231,12 @@ static uint32_t pop(scratch *s, float bound) {
     pool *p = &s->pool;
     while (p->next < p->size) {
         uint64_t key = p->keys[p->next];
-        if (!((uint32_t)key & SLOT_CHECKED)) {
+        if (!(key & KEY_EXPANDED)) {
             if (key_distance(key) > bound) {
                 break;
             }
-            p->keys[p->next++] = key | SLOT_CHECKED;
-            return (uint32_t)key;
+            p->keys[p->next++] = key | KEY_EXPANDED;
+            return key_slot(key);
         }
         p->next++;
     }
@@ -244,7 +244,7 @@ static uint32_t pop(scratch *s, float bound) {
 }
 
 static bool out_of_budget(scratch *s) {
-    if (s->distances >= s->budget || (s->cancel && __atomic_load_n(s->cancel, __ATOMIC_RELAXED))) {
+    if (interrupted(s)) {
         s->truncated = true;
         return true;
     }
@@ -327,14 +327,14 @@ void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, u
     }
 }
 
-bool walk_descend(const vd_hnsw *h, scratch *s, uint64_t entry, uint32_t target, candidate *nearest) {
+bool walk_descend(const vd_hnsw *h, scratch *s, uint64_t entry, uint32_t target, uint32_t hidden, candidate *nearest) {
     if (entry == ENTRY_NONE) {
         return false;
     }
     float distance[KERNEL_OUT_PAD];
     nearest->slot = (uint32_t)entry;
     walk_distances(s, &s->query, &nearest->slot, 1, distance);
-    nearest->distance = distance[0];
+    nearest->distance = nearest->slot == hidden ? INFINITY : distance[0];
     for (uint32_t level = (uint32_t)(entry >> 32); level > target; level--) {
         for (bool moved = true; moved;) {
             moved = false;
@@ -344,7 +344,11 @@ bool walk_descend(const vd_hnsw *h, scratch *s, uint64_t entry, uint32_t target,
             for (uint32_t i = 0; i < count; i++) {
                 uint32_t neighbour = link_get(list, i);
                 s->ids_a[found] = neighbour;
-                found += neighbour < s->slot_limit;
+                found += neighbour < s->slot_limit && neighbour != hidden;
+            }
+            if (interrupted(s)) {
+                s->truncated = true;
+                return true;
             }
             if (form_of(h) != s->form) {
                 s->stale = true;

@@ -292,6 +292,33 @@ static void k_larger_than_the_index_and_k_0(void **state) {
     vd_hnsw_free(index);
 }
 
+/* All that there is, asked for with the largest numbers: costs no more memory than what there is. */
+static void k_and_ef_beyond_everything(void **state) {
+    (void)state;
+    fault_allocator memory;
+    fault_allocator_init(&memory);
+    vd_hnsw *index =
+        help_new(&(vd_hnsw_options){.dimension = 1, .metric = VD_METRIC_EUCLIDEAN, .allocator = &memory.face});
+    const float at[] = {1, 2, 3};
+    add_one(index, ID("a"), &at[0], NULL);
+    add_one(index, ID("b"), &at[1], NULL);
+    add_one(index, ID("c"), &at[2], NULL);
+    const vd_hnsw_search_options all[] = {
+        {.k = UINT32_MAX}, {.k = UINT32_MAX, .exact = true}, {.k = 3, .ef = UINT32_MAX}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        vd_hit hits[3];
+        size_t count = 0;
+        vd_hnsw_guard guard;
+        vd_hnsw_enter(index, &guard);
+        OK(vd_hnsw_search(index, &at[0], &all[i], hits, &count, NULL, err));
+        vd_hnsw_leave(index, &guard);
+        assert_int_equal(count, 3);
+    }
+    assert_true(atomic_load(&memory.bytes) < 4 << 20);
+    vd_hnsw_free(index);
+    assert_int_equal(atomic_load(&memory.bytes), 0);
+}
+
 static void euclidean_is_pythagoras(void **state) {
     (void)state;
     vd_hnsw *index = index_of(2, VD_METRIC_EUCLIDEAN);
@@ -774,6 +801,7 @@ int main(void) {
         cmocka_unit_test(ids_are_copied),
         cmocka_unit_test(an_empty_index_answers),
         cmocka_unit_test(k_larger_than_the_index_and_k_0),
+        cmocka_unit_test(k_and_ef_beyond_everything),
         cmocka_unit_test(euclidean_is_pythagoras),
         cmocka_unit_test(cosine_of_known_angles),
         cmocka_unit_test(a_vector_is_0_from_itself),

@@ -64,6 +64,8 @@ static void add_items(world *w, uint32_t first, uint32_t count) {
     static char ids[ITEMS][8];
     static vd_hnsw_item items[ITEMS];
     data_fill(&w->r, SHAPE_CLUSTERED, vectors, count, D);
+    data_fill(&w->r, SHAPE_GRID, vectors + (size_t)(count / 2) * D, count - count / 2,
+              D); /* ties, also at a pool's edge */
     for (uint32_t i = 0; i < count; i++) {
         int size = snprintf(ids[i], sizeof ids[i], "%u", first + i);
         const uint32_t from = i % 9 == 8 ? i / 3 : i; /* some exact copies */
@@ -181,7 +183,7 @@ static uint64_t live(const life *l, vd_metric metric, uint32_t threads) {
     world w = {.executor = threads == 1 ? NULL : executor_pool_get(pool), .r = {4711}, .sum = SUM_EMPTY};
     w.index = help_new(&(vd_hnsw_options){.dimension = D,
                                           .metric = metric,
-                                          .m = 8,
+                                          .m = 16,
                                           .ef_construction = 60,
                                           .encoding = l->encoding,
                                           .discard_vectors = l->discard,

@@ -723,6 +723,66 @@ static void a_batch_with_a_filter(void **state) {
     world_free(w);
 }
 
+/* ---- payloads that go ---- */
+
+enum { FREED = 17000, FREED_D = 6 }; /* a third of it is more than would be scanned */
+
+static void free_payload(void *context, void *payload) {
+    (void)context;
+    *(uint32_t *)payload = UINT32_MAX; /* for builds in which nobody else would notice */
+    free(payload);
+}
+
+static bool accept_payload(void *context, uint32_t slot, vd_id id, void *payload) {
+    (void)slot;
+    uint32_t number, *wrong = context;
+    memcpy(&number, id.data, sizeof number);
+    *wrong += *(const uint32_t *)payload != number;
+    return number % 3 == 0;
+}
+
+/* A filter looks into payloads, those of items that died a moment ago beside it are freed: none of them is shown to it. */
+static void payloads_of_the_dead_are_not_shown(void **state) {
+    (void)state;
+    static float vectors[FREED * FREED_D];
+    static uint32_t numbers[FREED];
+    static vd_hnsw_item items[FREED];
+    rng r = {17};
+    data_fill(&r, SHAPE_UNIFORM, vectors, FREED, FREED_D);
+    vd_hnsw *index = help_new(&(vd_hnsw_options){.dimension = FREED_D,
+                                                 .metric = VD_METRIC_EUCLIDEAN,
+                                                 .m = 8,
+                                                 .ef_construction = 40,
+                                                 .release_payload = free_payload});
+    for (uint32_t i = 0; i < FREED; i++) {
+        uint32_t *payload = malloc(sizeof *payload);
+        assert_non_null(payload);
+        numbers[i] = *payload = i;
+        items[i] =
+            (vd_hnsw_item){{(const char *)&numbers[i], sizeof numbers[i]}, vectors + (size_t)i * FREED_D, payload};
+    }
+    OK(vd_hnsw_add(index, items, FREED, executor_pool_get(pool), err));
+    uint32_t wrong = 0, hops = 0;
+    vd_filter filter = {.accept = accept_payload, .context = &wrong};
+    for (uint32_t i = 0; i < 60; i++) {
+        const uint32_t victim = i * 100;
+        vd_hit hits[K];
+        size_t found = 0;
+        vd_search_info info;
+        vd_hnsw_guard guard;
+        OK(vd_hnsw_delete(index, &items[victim].id, 1, NULL, NULL, err));
+        vd_hnsw_enter(index, &guard);
+        OK(vd_hnsw_search(index, items[victim].vector, &(vd_hnsw_search_options){.k = K, .filter = &filter}, hits,
+                          &found, &info, err));
+        vd_hnsw_leave(index, &guard);
+        hops += info.plan == VD_PLAN_FILTER_HOP;
+        assert_int_equal(found, K);
+        assert_int_equal(wrong, 0);
+    }
+    assert_true(hops > 30);
+    vd_hnsw_free(index);
+}
+
 /* ---- beside writers ---- */
 
 enum { STEADY = 5000, COMING = 1500 };
@@ -886,7 +946,7 @@ int main(void) {
         cmocka_unit_test(nothing_and_everything_match),  cmocka_unit_test(small_and_empty_indexes),
         cmocka_unit_test(the_end_of_a_bitmap),           cmocka_unit_test(slots_of_ids),
         cmocka_unit_test(copies_of_which_some_match),    cmocka_unit_test(the_dead_match_nothing),
-        cmocka_unit_test(filters_with_other_options),
+        cmocka_unit_test(filters_with_other_options),    cmocka_unit_test(payloads_of_the_dead_are_not_shown),
     };
 #if defined(__SANITIZE_THREAD__) /* one thread has no races: that takes minutes and finds nothing */
     (void)tests;
