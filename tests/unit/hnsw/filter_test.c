@@ -783,6 +783,83 @@ static void payloads_of_the_dead_are_not_shown(void **state) {
     vd_hnsw_free(index);
 }
 
+/* ---- writes in the middle of a scan ---- */
+
+enum { SCANNED = 600 };
+
+typedef struct meddler {
+    vd_hnsw *index;
+    uint32_t numbers[SCANNED + 64];
+    uint32_t first, calls, writes, most;
+    bool replace;
+} meddler;
+
+static vd_hnsw_item meddler_item(meddler *m, uint32_t number, const float *vector) {
+    m->numbers[number] = number;
+    return (vd_hnsw_item){{(const char *)&m->numbers[number], sizeof m->numbers[number]}, vector, NULL};
+}
+
+/* At the first item of each look at the index: replaces the last, which has not been looked at, or adds another. */
+static bool meddle(void *context, uint32_t slot, vd_id id, void *payload) {
+    (void)id;
+    (void)payload;
+    meddler *m = context;
+    m->calls++;
+    if (slot == m->first && m->writes < m->most) {
+        const float vector[] = {0.5f + 0.001f * (float)m->writes};
+        const uint32_t number = m->replace ? SCANNED - 1 : SCANNED + m->writes;
+        vd_hnsw_item item = meddler_item(m, number, vector);
+        m->writes++;
+        OK(vd_hnsw_add(m->index, &item, 1, NULL, err));
+    }
+    return true;
+}
+
+/* An item that goes over to another slot while everything is scanned is found all the same; where that goes on and on, the answer does not
+ * say that it is exact. Items that are merely added cost no second scan. */
+static void writes_in_the_middle_of_a_scan(void **state) {
+    (void)state;
+    const struct {
+        uint32_t writes;
+        bool replace, exact;
+        uint32_t scans;
+    } cases[] = {
+        {0, true, true, 1}, {1, true, true, 2}, {2, true, true, 3}, {100, true, false, 4}, {5, false, true, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        meddler m = {.replace = cases[i].replace, .most = cases[i].writes};
+        m.index = help_new(&(vd_hnsw_options){.dimension = 1, .metric = VD_METRIC_EUCLIDEAN});
+        for (uint32_t n = 0; n < SCANNED; n++) {
+            const float vector[] = {n == SCANNED - 1 ? 0.5f : 10.0f + (float)n};
+            vd_hnsw_item item = meddler_item(&m, n, vector);
+            OK(vd_hnsw_add(m.index, &item, 1, NULL, err));
+        }
+        vd_filter filter = {.accept = meddle, .context = &m};
+        const float query[] = {0.0f};
+        vd_hit hits[3];
+        size_t count = 0;
+        vd_search_info info;
+        vd_hnsw_guard guard;
+        vd_hnsw_enter(m.index, &guard);
+        OK(vd_hnsw_search(m.index, query, &(vd_hnsw_search_options){.k = 3, .exact = true, .filter = &filter}, hits,
+                          &count, &info, err));
+        assert_int_equal(info.exact, cases[i].exact);
+        assert_int_equal(count, 3);
+        if (cases[i].exact) {
+            uint32_t nearest;
+            memcpy(&nearest, hits[0].id.data, sizeof nearest);
+            assert_int_equal(nearest, SCANNED - 1);
+        }
+        assert_true(m.calls >= cases[i].scans * (SCANNED - 1) && m.calls <= cases[i].scans * (SCANNED + 300));
+        for (size_t a = 0; a < count; a++) { /* no id twice */
+            for (size_t b = 0; b < a; b++) {
+                assert_true(memcmp(hits[a].id.data, hits[b].id.data, sizeof(uint32_t)) != 0);
+            }
+        }
+        vd_hnsw_leave(m.index, &guard);
+        vd_hnsw_free(m.index);
+    }
+}
+
 /* ---- beside writers ---- */
 
 enum { STEADY = 5000, COMING = 1500 };
@@ -941,12 +1018,19 @@ int main(void) {
         cmocka_unit_test(filters_beside_writers),
     };
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(filters_on_clusters),           cmocka_unit_test(filters_on_uniform_data_by_half_the_bits),
-        cmocka_unit_test(filters_on_clusters_far_apart), cmocka_unit_test(the_only_match_is_found),
-        cmocka_unit_test(nothing_and_everything_match),  cmocka_unit_test(small_and_empty_indexes),
-        cmocka_unit_test(the_end_of_a_bitmap),           cmocka_unit_test(slots_of_ids),
-        cmocka_unit_test(copies_of_which_some_match),    cmocka_unit_test(the_dead_match_nothing),
-        cmocka_unit_test(filters_with_other_options),    cmocka_unit_test(payloads_of_the_dead_are_not_shown),
+        cmocka_unit_test(filters_on_clusters),
+        cmocka_unit_test(filters_on_uniform_data_by_half_the_bits),
+        cmocka_unit_test(filters_on_clusters_far_apart),
+        cmocka_unit_test(the_only_match_is_found),
+        cmocka_unit_test(nothing_and_everything_match),
+        cmocka_unit_test(small_and_empty_indexes),
+        cmocka_unit_test(the_end_of_a_bitmap),
+        cmocka_unit_test(slots_of_ids),
+        cmocka_unit_test(copies_of_which_some_match),
+        cmocka_unit_test(the_dead_match_nothing),
+        cmocka_unit_test(filters_with_other_options),
+        cmocka_unit_test(payloads_of_the_dead_are_not_shown),
+        cmocka_unit_test(writes_in_the_middle_of_a_scan),
     };
 #if defined(__SANITIZE_THREAD__) /* one thread has no races: that takes minutes and finds nothing */
     (void)tests;

@@ -48,9 +48,9 @@ static void pools_are_the_same(pool_function take, uint64_t seed) {
         assert_int_equal(p.next, q.next);
         for (uint32_t i = 0; i < p.size; i++) {
             if (keys[i] != any[i] || key_distance(keys[i]) != plain[i]) {
-                fail_msg("seed %llu, limit %u: place %u after batch %u is (%g, %u), not (%g, %u)", (unsigned long long)seed,
-                         limit, i, batch, (double)key_distance(keys[i]), key_slot(keys[i]), (double)plain[i],
-                         key_slot(any[i]));
+                fail_msg("seed %llu, limit %u: place %u after batch %u is (%g, %u), not (%g, %u)",
+                         (unsigned long long)seed, limit, i, batch, (double)key_distance(keys[i]), key_slot(keys[i]),
+                         (double)plain[i], key_slot(any[i]));
             }
         }
         while (p.next < p.size) { /* as a walk goes on: some are expanded, which must not change where others belong */
