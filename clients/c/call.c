@@ -6,7 +6,8 @@
  * there is a new one, within the deadline.
  *
  * Threading: call_step runs on NNG's threads, once per phase, never twice at a time for one call. A call belongs to it from the
- * first send until it is put back; client->mutex guards the free list and the count.
+ * first send until it is put back; client->mutex guards the lists and the counts. Whoever gives a call to NNG (sends, receives) does
+ * so between hand_begin and hand_end, which is what lets close know that no call is on its way there.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +18,11 @@
 struct client_call {
     vd_client *client;
     client_call *next; /* in the free list */
+    client_call *next_made;
     nng_ctx context;
     nng_aio *aio;
     bool receiving;
+    bool answered;
     bool connected; /* there was a connection when it began */
     int64_t deadline_ms;
     uint32_t timeout_ms;
@@ -28,6 +31,28 @@ struct client_call {
 };
 
 static void call_step(void *arg);
+
+static vd_status fail_closed(vd_error *err) {
+    return vd_fail(err, VD_CANCELLED, NULL, "the client was closed");
+}
+
+/* False when the client is closed, and then there is nothing to end. */
+static bool hand_begin(vd_client *client) {
+    pthread_mutex_lock(&client->mutex);
+    bool open = !client->closed;
+    client->handing += open;
+    pthread_mutex_unlock(&client->mutex);
+    return open;
+}
+
+/* The client may be gone when it returns. */
+static void hand_end(vd_client *client) {
+    pthread_mutex_lock(&client->mutex);
+    if (--client->handing == 0 && client->closed) {
+        pthread_cond_broadcast(&client->changed);
+    }
+    pthread_mutex_unlock(&client->mutex);
+}
 
 static client_call *call_new(vd_client *client, vd_error *err) {
     client_call *call = calloc(1, sizeof *call);
@@ -38,16 +63,16 @@ static client_call *call_new(vd_client *client, vd_error *err) {
     if (nng_aio_alloc(&call->aio, call_step, call) != 0) {
         goto free_call;
     }
-    int rv = nng_ctx_open(&call->context, client->socket);
-    if (rv == 0) {
-        return call;
+    if (nng_ctx_open(&call->context, client->socket) != 0) { /* the socket is open: see client_calls_end */
+        goto free_aio;
     }
+    pthread_mutex_lock(&client->mutex);
+    call->next_made = client->all;
+    client->all = call;
+    pthread_mutex_unlock(&client->mutex);
+    return call;
+free_aio:
     nng_aio_free(call->aio);
-    if (rv == NNG_ECLOSED) {
-        free(call);
-        vd_fail(err, VD_CANCELLED, NULL, "the client was closed");
-        return NULL;
-    }
 free_call:
     free(call);
 no_memory:
@@ -55,18 +80,30 @@ no_memory:
     return NULL;
 }
 
-static void call_free(client_call *call) {
-    nng_ctx_close(call->context);
-    nng_aio_free(call->aio);
-    free(call);
-}
-
-void client_calls_free(vd_client *client) {
-    while (client->idle) {
-        client_call *call = client->idle;
-        client->idle = call->next;
-        call_free(call);
+/*
+ * The calls end before the socket does, because only the end of the socket may hang (open.c). Each aio is stopped with its context
+ * open: NNG's cancel functions use the context, and a time limit may be running out at this moment. For the same reason an aio is
+ * freed, which waits for that, before its context is closed.
+ */
+void client_calls_end(vd_client *client) {
+    pthread_mutex_lock(&client->mutex);
+    client->closed = true;
+    while (client->handing > 0) {
+        pthread_cond_wait(&client->changed, &client->mutex);
     }
+    pthread_mutex_unlock(&client->mutex);
+    /* From here on nobody gives NNG a call, so a stopped aio never swallows one: what was under way ends with NNG_ECANCELED. */
+    for (client_call *call = client->all; call; call = call->next_made) {
+        nng_aio_stop(call->aio); /* returns when its handler has */
+    }
+    while (client->all) {
+        client_call *call = client->all;
+        client->all = call->next_made;
+        nng_aio_free(call->aio);
+        nng_ctx_close(call->context);
+        free(call);
+    }
+    client->idle = NULL;
 }
 
 static void call_put_back(client_call *call) {
@@ -74,10 +111,7 @@ static void call_put_back(client_call *call) {
     pthread_mutex_lock(&client->mutex);
     call->next = client->idle;
     client->idle = call;
-    client->calls--;
-    if (client->closed) {
-        pthread_cond_broadcast(&client->changed);
-    }
+    client->unanswered |= call->receiving && !call->answered;
     pthread_mutex_unlock(&client->mutex);
 }
 
@@ -107,7 +141,7 @@ static vd_status fail_transport(const client_call *call, int rv, vd_error *err) 
         return vd_fail(err, VD_DEADLINE_EXCEEDED, NULL, "no answer from %s within %u ms", url, call->timeout_ms);
     case NNG_ECLOSED:
     case NNG_ECANCELED:
-        return vd_fail(err, VD_CANCELLED, NULL, "the client was closed");
+        return fail_closed(err);
     case NNG_ENOMEM:
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
     default:
@@ -125,6 +159,7 @@ static void call_finish(client_call *call, vd_status status, client_reply *reply
 
 static void call_step(void *arg) {
     client_call *call = arg;
+    vd_client *client = call->client;
     client_reply reply = {NULL, {NULL, 0}};
     vd_error err;
     int rv = nng_aio_result(call->aio);
@@ -139,12 +174,19 @@ static void call_step(void *arg) {
     }
     if (!call->receiving) {
         call->receiving = true;
-        int64_t left_ms = call->deadline_ms - clock_now_ms();
         nng_aio_set_msg(call->aio, NULL);
+        if (!hand_begin(client)) {
+            vd_status status = fail_closed(&err);
+            call_finish(call, status, &reply, &err);
+            return;
+        }
+        int64_t left_ms = call->deadline_ms - clock_now_ms();
         nng_aio_set_timeout(call->aio, left_ms > 1 ? (nng_duration)left_ms : 1);
         nng_ctx_recv(call->context, call->aio);
+        hand_end(client);
         return;
     }
+    call->answered = true;
     reply.msg = nng_aio_get_msg(call->aio);
     nng_aio_set_msg(call->aio, NULL);
     vd_status status =
@@ -158,29 +200,26 @@ static void call_step(void *arg) {
 
 vd_status client_call_start(vd_client *client, nng_msg *msg, uint32_t timeout_ms, client_handler handler, void *arg,
                             vd_error *err) {
+    if (!hand_begin(client)) {
+        nng_msg_free(msg);
+        return fail_closed(err);
+    }
     pthread_mutex_lock(&client->mutex);
     client_call *call = client->idle;
     if (call) {
         client->idle = call->next;
     }
-    client->calls++;
     bool connected = client->pipes > 0;
     pthread_mutex_unlock(&client->mutex);
-    if (!call) {
-        vd_error reason;
-        call = call_new(client, &reason);
-        if (!call) {
-            nng_msg_free(msg);
-            pthread_mutex_lock(&client->mutex);
-            client->calls--;
-            pthread_cond_broadcast(&client->changed);
-            pthread_mutex_unlock(&client->mutex);
-            return vd_fail(err, reason.status, NULL, "%s", reason.text);
-        }
+    if (!call && !(call = call_new(client, err))) {
+        nng_msg_free(msg);
+        hand_end(client);
+        return VD_OUT_OF_MEMORY;
     }
     call->timeout_ms = timeout_ms ? timeout_ms : client->timeout_ms;
     call->deadline_ms = clock_now_ms() + call->timeout_ms;
     call->receiving = false;
+    call->answered = false;
     call->connected = connected;
     call->handler = handler;
     call->arg = arg;
@@ -191,6 +230,7 @@ vd_status client_call_start(vd_client *client, nng_msg *msg, uint32_t timeout_ms
     nng_aio_set_timeout(call->aio, (nng_duration)send_ms);
     nng_aio_set_msg(call->aio, msg);
     nng_ctx_send(call->context, call->aio); /* from here on the call belongs to call_step */
+    hand_end(client);
     return VD_OK;
 }
 

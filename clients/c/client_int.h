@@ -47,11 +47,13 @@ struct vd_client {
     nng_socket socket;
 
     pthread_mutex_t mutex;
-    pthread_cond_t changed; /* monotonic clock: a pipe came or went, or a call ended */
+    pthread_cond_t changed; /* monotonic clock: a pipe came or went, or handing is 0 after close */
     uint32_t pipes;
     bool closed;
-    size_t calls; /* in flight */
+    size_t handing;  /* threads that are giving a call to NNG; none begins to when closed is set */
+    bool unanswered; /* a call on this connection ended without its reply, which may still come */
     client_call *idle;
+    client_call *all; /* every call, by next_made; grows only while handing > 0 */
 };
 
 /*
@@ -66,8 +68,8 @@ vd_status client_call_start(vd_client *client, nng_msg *msg, uint32_t timeout_ms
                             vd_error *err);
 /* Takes `msg`. *reply is owned: nng_msg_free(reply->msg). */
 vd_status client_call_wait(vd_client *client, nng_msg *msg, uint32_t timeout_ms, client_reply *reply, vd_error *err);
-/* Frees the idle calls; none may be in flight. */
-void client_calls_free(vd_client *client);
+/* Sets closed, ends every call with CANCELLED and frees them all; their handlers have returned when this does. */
+void client_calls_end(vd_client *client);
 
 /* Reads an RpcResponse. VD_OK and *payload, or the server's error. */
 vd_status client_decode_envelope(bytes body, bytes *payload, vd_error *err);

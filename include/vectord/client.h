@@ -50,6 +50,8 @@ extern "C" {
 #define VD_CLIENT_TIMEOUT_DEFAULT_MS 60000
 /* A connection on a local network takes a millisecond; this is for the far ones. */
 #define VD_CLIENT_CONNECT_TIMEOUT_DEFAULT_MS 5000
+/* How long closing waits for libnng, which takes a millisecond. */
+#define VD_CLIENT_CLOSE_MS 3000
 
 typedef struct vd_client vd_client;
 
@@ -68,7 +70,8 @@ typedef struct vd_client_options {
 VECTORD_API vd_status vd_client_open(const char *url, const vd_client_options *options, vd_client **out, vd_error *err);
 
 /* Closes the connection and frees the client. Asynchronous calls under way end with CANCELLED, and their callbacks have
- * returned when this does. No other call may be running or follow. NULL is fine. */
+ * returned when this does. No other call may be running or follow. NULL is fine. libnng 1.5.2 can hang on closing: it is
+ * waited for for VD_CLIENT_CLOSE_MS, then left behind with its thread, its socket and a few hundred bytes of the client. */
 VECTORD_API void vd_client_close(vd_client *client);
 
 /* The address it was opened with. Borrowed, valid until close. */

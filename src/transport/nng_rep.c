@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bounded.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "codec/codec.h"
@@ -557,40 +558,22 @@ static void drain(nng_rep *n, int64_t drain_ms) {
     pthread_mutex_unlock(&n->mutex);
 }
 
-static void *close_socket(void *arg) {
+static void close_socket(void *arg) {
     nng_rep *n = arg;
     nng_close(n->socket);
-    pthread_mutex_lock(&n->mutex);
-    n->socket_open = false;
-    pthread_cond_broadcast(&n->idle);
-    pthread_mutex_unlock(&n->mutex);
-    return NULL;
 }
 
 /*
- * nng_close of 1.5.2 can wait for ever for a connection that its peer closed at the wrong moment (seen on the client's side, one
- * in some hundred closes under load). The indexes are still to be saved after this, so it gets a thread and a deadline; false
- * when it did not return, and then the door's memory is NNG's for the rest of the process.
+ * nng_close of 1.5.2 can wait for ever for a connection that was closed at the wrong moment (clients/c/open.c says how). The
+ * indexes are still to be saved after this, so it gets a thread and a deadline; false when it did not return, and then the
+ * door's memory is NNG's for the rest of the process.
  */
 static bool close_in_time(nng_rep *n) {
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, close_socket, n) != 0) {
-        nng_close(n->socket);
+    if (bounded_run(close_socket, NULL, n, CLOSE_MS)) {
         return true;
     }
-    struct timespec until = clock_timespec(clock_now_ms() + CLOSE_MS);
-    pthread_mutex_lock(&n->mutex);
-    while (n->socket_open && pthread_cond_timedwait(&n->idle, &n->mutex, &until) == 0) {
-    }
-    bool closed = !n->socket_open;
-    pthread_mutex_unlock(&n->mutex);
-    if (closed) {
-        pthread_join(thread, NULL);
-    } else {
-        pthread_detach(thread);
-        log_event(LOG_WARN, "nng socket does not close", "waited_ms=%d", CLOSE_MS);
-    }
-    return closed;
+    log_event(LOG_WARN, "nng socket does not close", "waited_ms=%d", CLOSE_MS);
+    return false;
 }
 
 void nng_rep_stop(nng_rep *n, int64_t drain_ms) {

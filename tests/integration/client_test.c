@@ -1,6 +1,7 @@
 /*
  * client_test.c - the C client against the real server: what is stored is found, errors are the server's own, large adds arrive
- * whole, and a server that is killed, frozen or started again is noticed in time and found again.
+ * whole, a server that is killed, frozen or started again is noticed in time and found again, and closing keeps its promises with
+ * replies on their way and with a socket that does not close.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include <dlfcn.h>
+#include <nng/nng.h>
 #include <pthread.h>
 
 #include "base/clock.h"
@@ -259,23 +262,220 @@ static void many_at_a_time(void **state) {
     vd_client_close(client);
 }
 
+/* ---- time limits and closing ---- */
+
+enum { SLACK_MS = 5000 }; /* a busy machine, a sanitizer */
+
+/* Closes in time, which means that the library's close has ended: else it would have been waited for. */
+static void close_in_time(vd_client *client) {
+    int64_t began_ms = clock_now_ms();
+    vd_client_close(client);
+    assert_true(clock_now_ms() - began_ms < VD_CLIENT_CLOSE_MS);
+}
+
+static void times_out(vd_client *client, uint32_t timeout_ms) {
+    vd_error err = {0};
+    vd_client_raw_request raw = {.method = "/vectord.v1.VectorService/Health", .timeout_ms = timeout_ms};
+    vd_client_reply reply = {0};
+    char within[32];
+    snprintf(within, sizeof within, "within %u ms", timeout_ms);
+    int64_t began_ms = clock_now_ms();
+    assert_int_equal(vd_client_call_raw(client, &raw, &reply, &err), VD_DEADLINE_EXCEEDED);
+    assert_true(clock_now_ms() - began_ms >= timeout_ms - 1);
+    assert_non_null(strstr(err.text, within));
+}
+
 static void a_frozen_server_is_a_timeout(void **state) {
     (void)state;
     vd_error err = {0};
-    vd_client *client = open_client(300);
-    vd_client_server health;
+    vd_client *client = open_client(10000);
+    create(client, "late", 7);
     test_server_freeze(&server, true);
+    times_out(client, 300);
+    test_server_freeze(&server, false);
+    /* The late reply is nobody's: each call gets its own. */
+    for (int i = 0; i < 50; i++) {
+        vd_client_index index;
+        OK(vd_client_get_index(client, "late", &index, &err));
+        assert_string_equal(index.name, "late");
+        assert_int_equal(index.dimension, 7);
+    }
+    OK(vd_client_delete_index(client, "late", &err));
+    close_in_time(client);
+}
+
+static void late_replies_and_close(void **state) {
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        vd_client *client = open_client(10000);
+        test_server_freeze(&server, true);
+        for (int j = 0; j < 4; j++) {
+            times_out(client, 5);
+        }
+        test_server_freeze(&server, false); /* the replies come while it closes */
+        close_in_time(client);
+    }
+}
+
+/* Calls of which each that is answered starts another, for as long as it is let. */
+typedef struct chain {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    vd_client *client;
+    size_t payload_bytes;
+    size_t under_way, good, cancelled, other;
+    bool closed; /* no callback may come any more */
+    size_t after_close;
+} chain;
+
+static void start_link(chain *c);
+
+static void link_answered(void *arg, vd_status status, const void *payload, size_t payload_bytes, const vd_error *err) {
+    chain *c = arg;
+    (void)payload;
+    (void)payload_bytes;
+    (void)err;
+    if (status == VD_OK) {
+        start_link(c);
+    }
+    pthread_mutex_lock(&c->mutex);
+    c->under_way--;
+    c->good += status == VD_OK;
+    c->cancelled += status == VD_CANCELLED;
+    c->other += status != VD_OK && status != VD_CANCELLED;
+    c->after_close += c->closed;
+    pthread_cond_signal(&c->changed);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+/* A HealthRequest of several writes: field 15, which nobody knows, with 4 MiB less 5 bytes. */
+static const uint8_t large[4 << 20] = {0x7a, 0xfb, 0xff, 0xff, 0x01};
+
+static void start_link(chain *c) {
+    vd_client_raw_request raw = {
+        .method = "/vectord.v1.VectorService/Health", .payload = large, .payload_bytes = c->payload_bytes};
+    pthread_mutex_lock(&c->mutex);
+    c->under_way++;
+    pthread_mutex_unlock(&c->mutex);
+    vd_status status = vd_client_call_raw_async(c->client, &raw, link_answered, c, NULL);
+    pthread_mutex_lock(&c->mutex);
+    c->under_way -= status != VD_OK;
+    c->other += status != VD_OK && status != VD_CANCELLED;
+    pthread_mutex_unlock(&c->mutex);
+}
+
+static void start_chain(chain *c, size_t links, size_t payload_bytes) {
+    *c = (chain){.mutex = PTHREAD_MUTEX_INITIALIZER,
+                 .changed = PTHREAD_COND_INITIALIZER,
+                 .client = open_client(10000),
+                 .payload_bytes = payload_bytes};
+    for (size_t i = 0; i < links; i++) {
+        start_link(c);
+    }
+}
+
+/* To be called when the client has been closed. */
+static void check_chain(chain *c) {
+    pthread_mutex_lock(&c->mutex);
+    c->closed = true;
+    assert_int_equal(c->under_way, 0);
+    assert_int_equal(c->other, 0);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+static void replies_that_come_while_it_closes(void **state) {
+    (void)state;
+    enum { ROUNDS = 150, LINKS = 32 };
+    chain *chains = calloc(ROUNDS, sizeof *chains); /* all kept: a callback after close would find its own */
+    assert_non_null(chains);
+    size_t cancelled = 0;
+    for (size_t i = 0; i < ROUNDS; i++) {
+        chain *c = &chains[i];
+        bool few_and_large = i % 10 == 9;
+        start_chain(c, few_and_large ? 4 : 1 + i % LINKS, few_and_large ? sizeof large : 0);
+        pthread_mutex_lock(&c->mutex);
+        while (c->good < (few_and_large ? i / 10 % 5 : i % 50)) {
+            pthread_cond_wait(&c->changed, &c->mutex);
+        }
+        pthread_mutex_unlock(&c->mutex);
+        close_in_time(c->client);
+        check_chain(c);
+        cancelled += c->cancelled;
+    }
+    assert_true(cancelled > 0);
+    for (size_t i = 0; i < ROUNDS; i++) {
+        pthread_mutex_lock(&chains[i].mutex);
+        assert_int_equal(chains[i].after_close, 0);
+        pthread_mutex_unlock(&chains[i].mutex);
+    }
+    free(chains);
+}
+
+/* Stands before the library's: holds it back while `shut`. */
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool shut;
+    int waiting, ended;
+} door = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+int nng_close(nng_socket socket) {
+    int (*real)(nng_socket);
+    *(void **)&real = dlsym(RTLD_NEXT, "nng_close");
+    pthread_mutex_lock(&door.mutex);
+    door.waiting++;
+    while (door.shut) {
+        pthread_cond_wait(&door.changed, &door.mutex);
+    }
+    door.waiting--;
+    pthread_mutex_unlock(&door.mutex);
+    int rv = real(socket);
+    pthread_mutex_lock(&door.mutex);
+    door.ended++;
+    pthread_cond_broadcast(&door.changed);
+    pthread_mutex_unlock(&door.mutex);
+    return rv;
+}
+
+static void a_socket_that_does_not_close_is_left(void **state) {
+    (void)state;
+    enum { LINKS = 8 };
+    chain c;
+    start_chain(&c, 0, 0);
+    test_server_freeze(&server, true);
+    for (int i = 0; i < LINKS; i++) {
+        start_link(&c);
+    }
+    pthread_mutex_lock(&door.mutex);
+    door.shut = true;
+    int ended = door.ended;
+    pthread_mutex_unlock(&door.mutex);
     int64_t began_ms = clock_now_ms();
-    vd_status status = vd_client_health(client, &health, &err);
+    vd_client_close(c.client);
     int64_t took_ms = clock_now_ms() - began_ms;
     test_server_freeze(&server, false);
-    assert_int_equal(status, VD_DEADLINE_EXCEEDED);
-    assert_non_null(strstr(err.text, "within 300 ms"));
-    assert_true(took_ms >= 299);
-    vd_client_close(client);
-    client = open_client(10000);
-    OK(vd_client_health(client, &health, &err)); /* and goes on when it does */
-    vd_client_close(client);
+    check_chain(&c);
+    assert_int_equal(c.cancelled, LINKS);
+    assert_true(took_ms >= VD_CLIENT_CLOSE_MS - 1);
+    assert_true(took_ms < VD_CLIENT_CLOSE_MS + SLACK_MS);
+
+    /* The replies come to a client that is closed, then the connection ends, then the close does. */
+    vd_error err = {0};
+    vd_client *client = open_client(10000);
+    vd_client_server health;
+    OK(vd_client_health(client, &health, &err));
+    pthread_mutex_lock(&door.mutex);
+    assert_int_equal(door.waiting, 1);
+    door.shut = false;
+    pthread_cond_broadcast(&door.changed);
+    while (door.ended == ended) {
+        pthread_cond_wait(&door.changed, &door.mutex);
+    }
+    pthread_mutex_unlock(&door.mutex);
+    close_in_time(client);
+    pthread_mutex_lock(&c.mutex);
+    assert_int_equal(c.after_close, 0);
+    pthread_mutex_unlock(&c.mutex);
 }
 
 static void a_killed_server_is_noticed_and_found_again(void **state) {
@@ -336,6 +536,9 @@ int main(void) {
         cmocka_unit_test(a_large_add_arrives_whole),
         cmocka_unit_test(many_at_a_time),
         cmocka_unit_test(a_frozen_server_is_a_timeout),
+        cmocka_unit_test(late_replies_and_close),
+        cmocka_unit_test(replies_that_come_while_it_closes),
+        cmocka_unit_test(a_socket_that_does_not_close_is_left),
         cmocka_unit_test(a_killed_server_is_noticed_and_found_again),
         cmocka_unit_test(a_call_under_way_survives_a_restart),
     };
