@@ -5,6 +5,8 @@
  * A search is a record of its arguments (vd_flat_prepared), made on the stack for a plain call. The ids that hits
  * point to are copied out while the guard is held. Many queries go through the engine in pieces, so that hits of 40
  * bytes take little room beside the answer, and what was deleted meanwhile is held no longer than a piece takes.
+ *
+ * Allowed ids become a bitmap over slots anew under each guard: only while one is held does a slot stay its item's.
  */
 #include <math.h>
 #include <stdio.h>
@@ -34,6 +36,7 @@ struct vd_flat_prepared {
     double *distances;
     uint32_t *counts;
     char *error;
+    const flat_ids *allowed; /* NULL: all */
 };
 
 /* Where texts go: the caller's room, until it is full. */
@@ -110,20 +113,79 @@ static vd_status put(const vd_flat_prepared *p, uint64_t query, const vd_hit *hi
 
 /* ---- in ---- */
 
-static vd_status search_one(const vd_flat_prepared *p, const vd_hnsw_search_options *options, texts *t, vd_error *err) {
+/*
+ * The bitmap of the slots of `allowed`, under the caller's guard, put into `options`; owned (free with bitmap_free).
+ * Without `allowed` there is none, and everything may be found.
+ */
+typedef struct bitmap {
+    vd_filter filter;
+    uint64_t *words;
+} bitmap;
+
+static vd_status bitmap_make(bitmap *b, const vd_flat_prepared *p, vd_hnsw_search_options *options, vd_error *err) {
+    const flat_ids *allowed = p->allowed;
+    *b = (bitmap){.words = NULL};
+    if (!allowed) {
+        return VD_OK;
+    }
+    uint32_t *slots = NULL;
+    size_t found = 0;
+    uint32_t most = 0;
+    if (allowed->count && (allowed->count > SIZE_MAX ||
+                           !(slots = mem_alloc_array(alloc_default(), (size_t)allowed->count, sizeof *slots)))) {
+        goto no_memory;
+    }
+    for (uint64_t i = 0; i < allowed->count; i++) {
+        char digits[FLAT_DIGITS_MAX];
+        vd_id id = flat_id(allowed, i, digits);
+        uint32_t slot;
+        if (id.size && vd_hnsw_slot(p->index->engine, id, &slot) == VD_OK) {
+            slots[found++] = slot;
+            most = slot > most ? slot : most;
+        }
+    }
+    size_t words = (size_t)most / 64 + 1; /* never none: no bitmap would let everything through */
+    b->words = calloc(words, sizeof *b->words);
+    if (!b->words) {
+        goto no_memory;
+    }
+    for (size_t i = 0; i < found; i++) {
+        b->words[slots[i] / 64] |= (uint64_t)1 << slots[i] % 64;
+    }
+    b->filter = (vd_filter){.slots = b->words, .slot_count = (uint64_t)words * 64};
+    options->filter = &b->filter;
+    free(slots);
+    return VD_OK;
+no_memory:
+    free(slots);
+    return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "no memory for a filter of %llu ids",
+                   (unsigned long long)allowed->count);
+}
+
+static void bitmap_free(bitmap *b, vd_hnsw_search_options *options) {
+    options->filter = NULL;
+    free(b->words);
+}
+
+static vd_status search_one(const vd_flat_prepared *p, vd_hnsw_search_options *options, texts *t, vd_error *err) {
     vd_hit on_stack[HITS_ON_STACK];
     vd_hit *hits = on_stack;
     if (options->k > HITS_ON_STACK && !(hits = mem_alloc_array(alloc_default(), options->k, sizeof *hits))) {
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "no memory for %u hits", options->k);
     }
     size_t count;
+    bitmap allowed;
     vd_hnsw_guard guard;
     vd_hnsw_enter(p->index->engine, &guard);
-    vd_status status = vd_hnsw_search(p->index->engine, p->queries, options, hits, &count, NULL, err);
+    vd_status status = bitmap_make(&allowed, p, options, err);
+    if (status == VD_OK) {
+        status = vd_hnsw_search(p->index->engine, p->queries, options, hits, &count, NULL, err);
+    }
     if (status == VD_OK) {
         status = put(p, 0, hits, count, t, err);
     }
     vd_hnsw_leave(p->index->engine, &guard);
+    bitmap_free(&allowed, options);
     if (hits != on_stack) {
         free(hits);
     }
@@ -141,7 +203,7 @@ static void name_the_query(uint64_t first, vd_error *err) {
     }
 }
 
-static vd_status search_many(const vd_flat_prepared *p, const vd_hnsw_search_options *options, texts *t,
+static vd_status search_many(const vd_flat_prepared *p, vd_hnsw_search_options *options, texts *t,
                              const vd_executor *executor, vd_error *err) {
     uint64_t piece = (uint64_t)QUERIES_PER_THREAD * (executor ? executor->width : 1);
     piece = piece < HITS_PER_PIECE / options->k ? HITS_PER_PIECE / options->k : piece;
@@ -159,10 +221,14 @@ static vd_status search_many(const vd_flat_prepared *p, const vd_hnsw_search_opt
     for (uint64_t first = 0; status == VD_OK && first < p->query_count; first += piece) {
         uint64_t left = p->query_count - first;
         size_t now = (size_t)(left < piece ? left : piece);
+        bitmap allowed;
         vd_hnsw_guard guard;
         vd_hnsw_enter(p->index->engine, &guard);
-        status = vd_hnsw_search_batch(p->index->engine, p->queries + (size_t)first * p->index->dimension, now, options,
-                                      executor, hits, counts, NULL, err);
+        status = bitmap_make(&allowed, p, options, err);
+        if (status == VD_OK) {
+            status = vd_hnsw_search_batch(p->index->engine, p->queries + (size_t)first * p->index->dimension, now,
+                                          options, executor, hits, counts, NULL, err);
+        }
         if (status != VD_OK) {
             name_the_query(first, err);
         }
@@ -170,6 +236,7 @@ static vd_status search_many(const vd_flat_prepared *p, const vd_hnsw_search_opt
             status = put(p, first + i, hits + i * options->k, counts[i], t, err);
         }
         vd_hnsw_leave(p->index->engine, &guard);
+        bitmap_free(&allowed, options);
     }
     free(hits);
     free(counts);
@@ -212,12 +279,15 @@ static vd_status check(const vd_flat_prepared *p, vd_error *err) {
     if (p->options.k < 1 || p->options.k > VD_ITEMS_MAX) {
         return vd_fail(err, VD_INVALID_ARGUMENT, "k", "k must be 1..%u (got %u)", VD_ITEMS_MAX, p->options.k);
     }
+    if (p->options.ef > VD_EF_SEARCH_MAX) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "ef", "ef must be 1..%d (got %u)", VD_EF_SEARCH_MAX, p->options.ef);
+    }
     if (p->query_count > SIZE_MAX || !size_mul((size_t)p->query_count, p->options.k, &places) ||
         !size_mul((size_t)p->query_count, p->index->dimension, &places)) {
         return vd_fail(err, VD_INVALID_ARGUMENT, "queries", "%llu queries of %u hits are more than memory can hold",
                        (unsigned long long)p->query_count, p->options.k);
     }
-    return VD_OK;
+    return p->allowed ? flat_ends_check(p->allowed, err) : VD_OK;
 }
 
 static vd_status search_now(const vd_flat_prepared *p) {
@@ -261,6 +331,52 @@ vd_status vd_flat_search_text(vd_flat *index, const float *queries, uint64_t que
                                 .distances = distances,
                                 .counts = counts,
                                 .error = error};
+    return search_now(&p);
+}
+
+/* Allowed ids as they come: numbers, or texts with their ends; neither when there are none. */
+static flat_ids allowed_ids(const int64_t *numbers, const char *text, const uint64_t *ends, uint64_t count) {
+    return (flat_ids){.text = text, .ends = ends, .numbers = numbers, .count = numbers || ends ? count : 0};
+}
+
+vd_status vd_flat_search_filtered(vd_flat *index, const int64_t *allowed_numbers, const char *allowed_text,
+                                  const uint64_t *allowed_ends, uint64_t allowed_count, const float *queries,
+                                  uint64_t query_count, uint32_t k, uint32_t ef, double recall, uint32_t exact,
+                                  uint32_t threads, int64_t *numbers, double *distances, uint32_t *counts,
+                                  char *error) {
+    const flat_ids allowed = allowed_ids(allowed_numbers, allowed_text, allowed_ends, allowed_count);
+    const vd_flat_prepared p = {.index = index,
+                                .queries = queries,
+                                .query_count = query_count,
+                                .options = {.k = k, .ef = ef, .recall_target = recall, .exact = exact != 0},
+                                .threads = threads,
+                                .numbers = numbers,
+                                .distances = distances,
+                                .counts = counts,
+                                .error = error,
+                                .allowed = &allowed};
+    return search_now(&p);
+}
+
+vd_status vd_flat_search_filtered_text(vd_flat *index, const int64_t *allowed_numbers, const char *allowed_text,
+                                       const uint64_t *allowed_ends, uint64_t allowed_count, const float *queries,
+                                       uint64_t query_count, uint32_t k, uint32_t ef, double recall, uint32_t exact,
+                                       uint32_t threads, char *ids, uint64_t capacity, uint64_t *ends, char **block,
+                                       double *distances, uint32_t *counts, char *error) {
+    const flat_ids allowed = allowed_ids(allowed_numbers, allowed_text, allowed_ends, allowed_count);
+    const vd_flat_prepared p = {.index = index,
+                                .queries = queries,
+                                .query_count = query_count,
+                                .options = {.k = k, .ef = ef, .recall_target = recall, .exact = exact != 0},
+                                .threads = threads,
+                                .ids = ids,
+                                .capacity = capacity,
+                                .ends = ends,
+                                .block = block,
+                                .distances = distances,
+                                .counts = counts,
+                                .error = error,
+                                .allowed = &allowed};
     return search_now(&p);
 }
 

@@ -1,6 +1,7 @@
 /*
  * flat_test.c - the flat facade as an FFI sees it: ids as numbers and as texts, short answers, prepared searches, many
- * queries on any number of threads, files of the service with their metadata, and every refusal.
+ * queries on any number of threads, allowed ids, lists of ids, files of the service with their metadata, and every
+ * refusal.
  *
  * Linked against the shared library alone.
  */
@@ -331,11 +332,144 @@ static void what_cannot_be_searched(void **state) {
           "recall");
     FAILS(vd_flat_search(index, vectors, 1, K, 20, 0.5, 0, 1, numbers, distances, NULL, error), VD_INVALID_ARGUMENT,
           "ef");
+    OK(vd_flat_search(index, vectors, 1, K, VD_EF_SEARCH_MAX, 0, 0, 1, numbers, distances, NULL, error));
+    FAILS(vd_flat_search(index, vectors, 1, K, VD_EF_SEARCH_MAX + 1, 0, 0, 1, numbers, distances, NULL, error),
+          VD_INVALID_ARGUMENT, "ef must be 1..4096 (got 4097)");
     FAILS(vd_flat_search(index, vectors, 1, K, 0, 0, 0, 5000, numbers, distances, NULL, error), VD_INVALID_ARGUMENT,
           "threads");
     FAILS(vd_flat_prepare(index, vectors, 0, 0, 0, 0, numbers, distances, NULL, error, &prepared), VD_INVALID_ARGUMENT,
           "k must be");
     assert_null(prepared);
+    vd_flat_free(index);
+}
+
+/* ---- among allowed ids ---- */
+
+/* Every result is one of the allowed numbers, those are as many as there can be, and they are the nearest of them. */
+static void assert_among(const int64_t *allowed, size_t allowed_count, size_t there, const int64_t *numbers,
+                         const double *distances, const uint32_t *counts, uint32_t queries) {
+    for (uint32_t q = 0; q < queries; q++) {
+        const int64_t *row = numbers + q * K;
+        assert_int_equal(counts[q], there < K ? there : K);
+        for (uint32_t i = 0; i < K; i++) {
+            bool found = i >= counts[q];
+            for (size_t j = 0; !found && j < allowed_count; j++) {
+                found = allowed[j] == row[i];
+            }
+            assert_true(found);
+            assert_true(i < counts[q] || (row[i] == -1 && isinf(distances[q * K + i])));
+        }
+    }
+}
+
+static void only_allowed_ids_are_found(void **state) {
+    (void)state;
+    enum { QUERIES = 130 };
+    vd_flat *index = full_index();
+    static int64_t allowed[ITEMS + 3], numbers[QUERIES * K], exact[QUERIES * K];
+    static double distances[QUERIES * K], true_distances[QUERIES * K];
+    uint32_t counts[QUERIES];
+    const uint32_t shares[] = {1, 2, 7, 50, 400, ITEMS};
+    for (size_t s = 0; s < sizeof shares / sizeof shares[0]; s++) {
+        size_t there = 0;
+        for (uint32_t i = 0; i < ITEMS; i += shares[s]) {
+            allowed[there++] = i;
+        }
+        allowed[there] = 10 * ITEMS; /* unknown, impossible, and one twice */
+        allowed[there + 1] = -5;
+        allowed[there + 2] = 0;
+        OK(vd_flat_search_filtered(index, allowed, NULL, NULL, there + 3, vectors, QUERIES, K, 0, 0, 0, 2, numbers,
+                                   distances, counts, error));
+        assert_among(allowed, there, there, numbers, distances, counts, QUERIES);
+        OK(vd_flat_search_filtered(index, allowed, NULL, NULL, there + 3, vectors, QUERIES, K, 0, 0, 1, 1, exact,
+                                   true_distances, counts, error));
+        assert_among(allowed, there, there, exact, true_distances, counts, QUERIES);
+        uint32_t same = 0;
+        for (uint32_t i = 0; i < QUERIES * K; i++) {
+            same += numbers[i] == exact[i];
+        }
+        assert_true(same >= QUERIES * K * 95 / 100);
+        /* one query gives the row that many give */
+        int64_t one[K];
+        double one_distances[K];
+        OK(vd_flat_search_filtered(index, allowed, NULL, NULL, there + 3, vectors + 3 * DIMENSION, 1, K, 0, 0, 0, 1,
+                                   one, one_distances, NULL, error));
+        assert_memory_equal(one, numbers + 3 * K, sizeof one);
+    }
+    vd_flat_free(index);
+}
+
+static void allowed_ids_may_be_texts_and_none(void **state) {
+    (void)state;
+    vd_flat *index = full_index();
+    const uint64_t ends[] = {2, 4, 8, 8, 8}; /* "17", "42", "none", twice nothing */
+    const char *text = "1742none";
+    int64_t numbers[K], seventeen = 17;
+    double distances[K];
+    uint32_t count;
+    OK(vd_flat_search_filtered(index, NULL, text, ends, 5, vectors, 1, K, 0, 0, 0, 1, numbers, distances, &count,
+                               error));
+    assert_int_equal(count, 2);
+    assert_true((numbers[0] == 17 && numbers[1] == 42) || (numbers[0] == 42 && numbers[1] == 17));
+    assert_int_equal(numbers[2], -1);
+    OK(vd_flat_search_filtered(index, NULL, NULL, NULL, 0, vectors, 1, K, 0, 0, 0, 1, numbers, distances, &count,
+                               error));
+    assert_int_equal(count, 0); /* nothing is allowed, not everything */
+    OK(vd_flat_search_filtered(index, &seventeen, NULL, NULL, 1, vectors, 1, K, 20, 0, 0, 1, numbers, distances, &count,
+                               error));
+    assert_true(count == 1 && numbers[0] == 17);
+    char ids[64], *block;
+    uint64_t id_ends[K];
+    OK(vd_flat_search_filtered_text(index, &seventeen, NULL, NULL, 1, vectors, 1, K, 0, 0, 0, 1, ids, sizeof ids,
+                                    id_ends, &block, distances, &count, error));
+    assert_true(count == 1 && !block);
+    assert_string_equal(ids, "17");
+    uint64_t deleted;
+    OK(vd_flat_delete(index, &seventeen, 1, 1, &deleted, error));
+    OK(vd_flat_search_filtered(index, &seventeen, NULL, NULL, 1, vectors, 1, K, 0, 0, 0, 1, numbers, distances, &count,
+                               error));
+    assert_int_equal(count, 0);
+    const uint64_t wrong[] = {2, 1};
+    FAILS(vd_flat_search_filtered(index, NULL, text, wrong, 2, vectors, 1, K, 0, 0, 0, 1, numbers, distances, NULL,
+                                  error),
+          VD_INVALID_ARGUMENT, "ends[1]");
+    vd_flat_free(index);
+}
+
+/* ---- lists ---- */
+
+static void every_id_is_listed(void **state) {
+    (void)state;
+    vd_flat *index = new_index();
+    int64_t *numbers = NULL;
+    char *block = NULL;
+    uint64_t *ends = NULL, count = 7;
+    OK(vd_flat_list(index, &numbers, &count, error));
+    assert_true(count == 0 && !numbers);
+    OK(vd_flat_list_text(index, &block, &ends, &count, error));
+    assert_true(count == 0 && !block && !ends);
+    OK(vd_flat_add(index, vectors, ITEMS, NULL, 1, NULL, error));
+    const int64_t gone[] = {5, 700};
+    OK(vd_flat_delete(index, gone, 2, 1, NULL, error));
+    OK(vd_flat_list(index, &numbers, &count, error));
+    assert_int_equal(count, ITEMS - 2);
+    bool seen[ITEMS] = {false};
+    for (uint64_t i = 0; i < count; i++) {
+        assert_true(numbers[i] >= 0 && numbers[i] < ITEMS && !seen[numbers[i]]);
+        seen[numbers[i]] = true;
+    }
+    assert_true(!seen[5] && !seen[700]);
+    vd_flat_release(numbers);
+    OK(add_texts(index, 0, 2, (const char *const[]){"zeta", "\xC3\xA9"}));
+    FAILS(vd_flat_list(index, &numbers, &count, error), VD_FAILED_PRECONDITION, "list texts");
+    OK(vd_flat_list_text(index, &block, &ends, &count, error));
+    assert_int_equal(count, ITEMS);
+    assert_string_equal(block, "0");
+    assert_string_equal(block + ends[count - 3], "zeta");
+    assert_string_equal(block + ends[count - 2], "\xC3\xA9");
+    assert_int_equal(ends[count - 1], ends[count - 2] + 3);
+    vd_flat_release(block);
+    vd_flat_release(ends);
     vd_flat_free(index);
 }
 
@@ -604,6 +738,9 @@ int main(void) {
         cmocka_unit_test(a_number_is_written_in_one_way),
         cmocka_unit_test(many_queries_are_as_many_single_ones),
         cmocka_unit_test(what_cannot_be_searched),
+        cmocka_unit_test(only_allowed_ids_are_found),
+        cmocka_unit_test(allowed_ids_may_be_texts_and_none),
+        cmocka_unit_test(every_id_is_listed),
         cmocka_unit_test(a_prepared_search_runs_again_and_again),
         cmocka_unit_test(items_are_found_and_deleted_by_id),
         cmocka_unit_test(optimizing_tells_how_far_it_is),
