@@ -87,6 +87,23 @@ class Finding(FolderTest):
         self.assertEqual(done.returncode, 1)
         self.assertIn("older than this package", done.stderr)
 
+    def test_it_is_of_another_version(self) -> None:
+        code = (
+            "import vectord._library as l; l.__version__ = '9.8.7'\n"
+            "try:\n    l.library()\nexcept l.LibraryNotFound as error:\n    print(error)"
+        )
+        done = self.run_python(code, VECTORD_LIBRARY=self.library)
+        for part in (f"is version {vectord.__version__}", "version 9.8.7", "pip install", "scripts/setup.sh"):
+            self.assertIn(part, done.stdout, done.stderr)
+
+    def test_what_lies_beside_the_package_comes_first(self) -> None:
+        shutil.copytree(PACKAGE, self.folder / "site" / "vectord", ignore=shutil.ignore_patterns("__pycache__"))
+        os.symlink(self.library, self.folder / "site" / "vectord" / "libvectord.so.0")
+        (self.folder / "libvectord.so.0").write_text("an older one")
+        done = self.run_python(path=self.folder / "site", LD_LIBRARY_PATH=str(self.folder))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(str(self.folder / "site"), done.stdout)
+
     def test_importing_needs_no_library(self) -> None:
         done = self.run_python("import vectord; print(vectord.__version__)", VECTORD_LIBRARY="/none")
         self.assertEqual((done.stdout.strip(), done.returncode), (vectord.__version__, 0), done.stderr)

@@ -26,8 +26,7 @@ from ._errors import (
 )
 from ._index import Index, Stats
 from ._library import library_path, library_version
-
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 __all__ = [
     "Cancelled",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ._errors import LibraryNotFound
+from ._version import __version__
 
 FILE_NAME = "libvectord.so.0"
 ERROR_BYTES = 512
@@ -26,6 +27,7 @@ PROGRESS = ctypes.CFUNCTYPE(c_int, c_void_p, c_uint64, c_uint64)
 # text.
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "vd_version": (c_char_p, []),
+    "vd_hnsw_cpu": (c_char_p, []),
     "vd_encoding_name": (c_char_p, [c_int]),
     "vd_flat_release": (None, [c_void_p]),
     "vd_flat_new": (
@@ -53,6 +55,18 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         [c_void_p, c_void_p, c_uint64, c_uint32, c_uint32, c_double, c_uint32, c_uint32]
         + [c_void_p, c_uint64, c_void_p, c_void_p, c_void_p, c_void_p, c_char_p],
     ),
+    "vd_flat_search_filtered": (
+        c_int,
+        [c_void_p, c_void_p, c_char_p, c_void_p, c_uint64]
+        + [c_void_p, c_uint64, c_uint32, c_uint32, c_double, c_uint32, c_uint32]
+        + [c_void_p, c_void_p, c_void_p, c_char_p],
+    ),
+    "vd_flat_search_filtered_text": (
+        c_int,
+        [c_void_p, c_void_p, c_char_p, c_void_p, c_uint64]
+        + [c_void_p, c_uint64, c_uint32, c_uint32, c_double, c_uint32, c_uint32]
+        + [c_void_p, c_uint64, c_void_p, c_void_p, c_void_p, c_void_p, c_char_p],
+    ),
     "vd_flat_prepare": (
         c_int,
         [c_void_p, c_void_p, c_uint32, c_uint32, c_double, c_uint32, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p],
@@ -65,6 +79,8 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "vd_flat_prepared_free": (None, [c_void_p]),
     "vd_flat_get": (c_int, [c_void_p, c_void_p, c_uint64, c_void_p, c_void_p, c_char_p]),
     "vd_flat_get_text": (c_int, [c_void_p, c_char_p, c_void_p, c_uint64, c_void_p, c_void_p, c_char_p]),
+    "vd_flat_list": (c_int, [c_void_p, c_void_p, c_void_p, c_char_p]),
+    "vd_flat_list_text": (c_int, [c_void_p, c_void_p, c_void_p, c_void_p, c_char_p]),
     "vd_flat_metadata": (c_int, [c_void_p, c_char_p, c_uint64, c_void_p, c_char_p]),
     "vd_flat_stats": (c_uint32, [c_void_p, c_void_p, c_uint32]),
     "vd_flat_save": (c_int, [c_void_p, c_char_p, c_char_p, c_char_p]),
@@ -76,6 +92,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 _HOW_TO_GET_IT = (
     "Build and install it from a clone of vectord:\n"
+    "    sh scripts/setup.sh\n"
     "    cmake --preset release && cmake --build build/release --target vectord_shared\n"
     "    cmake --install build/release --component library && ldconfig\n"
     f"or set VECTORD_LIBRARY to the path of {FILE_NAME}."
@@ -87,6 +104,7 @@ class Library:
 
     def __init__(self, path: str, cdll: ctypes.CDLL) -> None:
         self.path = path
+        self._check_version(cdll)
         for name, (result, arguments) in _SIGNATURES.items():
             try:
                 function = cdll[name]
@@ -99,6 +117,20 @@ class Library:
             setattr(self, name.replace("vd_flat_", "").replace("vd_", ""), function)
         # The function of every search of one query: without argtypes, its argument (a c_void_p) is passed as it is.
         self.run = cdll["vd_flat_run"]
+
+    def _check_version(self, cdll: ctypes.CDLL) -> None:
+        """Functions of one name may take other arguments in another version, which ctypes cannot see."""
+        try:
+            function = cdll["vd_version"]
+        except AttributeError:
+            return  # said below, with the function's name
+        function.restype = c_char_p
+        version = (function() or b"").decode()
+        if version != __version__:
+            raise LibraryNotFound(
+                f"{self.path} is version {version}, and this package is version {__version__}: they must be equal. "
+                f"Update the older one, both from the same clone (pip install ./clients/python).\n{_HOW_TO_GET_IT}"
+            )
 
     def __getattr__(self, name: str) -> Any:  # for type checkers; what is missing is missing
         raise AttributeError(name)
@@ -134,9 +166,10 @@ def _open() -> Library:
             return Library(chosen, ctypes.CDLL(chosen))
         except OSError as error:
             raise LibraryNotFound(f"VECTORD_LIBRARY={chosen} cannot be loaded: {error}") from None
-    # The loader's own places first (LD_LIBRARY_PATH, /etc/ld.so.conf): asking it is what ctypes.util.find_library does
-    # with three programs.
-    tried = [FILE_NAME, *_installed(), str(Path(__file__).parent / FILE_NAME)]
+    # What came with the package belongs to it. Then the loader's own places (LD_LIBRARY_PATH, /etc/ld.so.conf): asking
+    # it is what ctypes.util.find_library does with three programs.
+    beside = str(Path(__file__).parent / FILE_NAME)
+    tried = [beside, FILE_NAME, *_installed()]
     reasons: list[str] = []
     for path in tried:
         if path != FILE_NAME and not os.path.exists(path):
@@ -148,7 +181,7 @@ def _open() -> Library:
                 reasons.append(f"{path}: {error}")
             continue
         return Library(_mapped_path(path) if path == FILE_NAME else path, cdll)
-    text = f"{FILE_NAME} was not found by the system's loader, nor as " + ", ".join(tried[1:]) + "."
+    text = f"{FILE_NAME} was not found by the system's loader, nor as " + ", ".join([beside, *_installed()]) + "."
     raise LibraryNotFound("\n".join([text, *reasons, _HOW_TO_GET_IT]))
 
 
@@ -169,9 +202,9 @@ def library() -> Library:
 def library_path() -> str:
     """The path of libvectord.so in use; loads it when no index has been made yet.
 
-    It is what VECTORD_LIBRARY in the environment says; else what the system's loader finds, or is in the usual places;
-    else what lies in the folder of this package. Raises LibraryNotFound, whose text says where it was looked for and
-    how to get it.
+    It is what VECTORD_LIBRARY in the environment says; else what lies in the folder of this package; else what the
+    system's loader finds, or is in the usual places. Its version must be that of this package. Raises LibraryNotFound,
+    whose text says where it was looked for and how to get it.
     """
     return library().path
 
