@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
+import signal
+import threading
+import time
 import unittest
+import unittest.mock
 
 import numpy as np
 from support import DIMENSION, nearest, vectors
@@ -22,6 +27,11 @@ class Making(unittest.TestCase):
             (index.dimension, index.distance, index.m, index.ef_construction, index.encoding),
             (5, "euclidean", 24, 120, "f32"),
         )
+        self.assertEqual((index.recall, index.ef_search, index.keep_vectors), (0.9, 30, True))
+        codes = vectord.Index(5, keep_vectors=False)
+        self.assertEqual((codes.recall, codes.ef_search, codes.keep_vectors), (0.95, 20, False))
+        with self.assertRaises(AttributeError):
+            index.recall = 0.5  # type: ignore[misc]
         self.assertEqual((len(index), 0 in index), (0, False))
         self.assertTrue(index)  # also when it is empty
         self.assertEqual(vectord.Index(3).distance, "cosine")
@@ -34,6 +44,8 @@ class Making(unittest.TestCase):
             ({"dimension": 3.0}, "dimension"),
             ({"dimension": True}, "dimension"),
             ({"dimension": "3"}, "dimension"),
+            ({"dimension": np.array(3.0)}, "dimension"),
+            ({"dimension": np.array([3, 4])}, "dimension"),
             ({"distance": "dot"}, "distance"),
             ({"distance": None}, "distance"),
             ({"distance": "cos\0ine"}, "distance"),
@@ -72,6 +84,15 @@ class Making(unittest.TestCase):
         )
         index.add(["x"], np.ones((1, 3)))
         self.assertIn("ids: strs", repr(index))
+
+    def test_what_never_changes_is_not_asked_for(self) -> None:
+        """The library would wait for a write that is going on."""
+        index = vectord.Index(3)
+        with unittest.mock.patch.object(vectord.Index, "_figures", side_effect=AssertionError):
+            self.assertIn("cosine", repr(index))
+            self.assertEqual((index.m, index.ef_construction, index.ef_search), (16, 200, 20))
+            with self.assertRaises(AssertionError):
+                index.memory_bytes  # noqa: B018
 
     def test_it_is_not_copied(self) -> None:
         index = vectord.Index(3)
@@ -238,7 +259,10 @@ class Searching(unittest.TestCase):
             ({"k": None}, "k must"),
             ({"k": [1]}, "k must"),
             ({"k": 2**32}, "k must"),
+            ({"k": np.array([5, 6])}, "k must"),
+            ({"k": np.array(5.0)}, "k must"),
             ({"ef": 0}, "ef must"),
+            ({"ef": 4097}, "ef must"),
             ({"ef": "x"}, "ef must"),
             ({"ef": [1]}, "ef must"),
             ({"recall": 0}, "recall must"),
@@ -464,6 +488,98 @@ class Ids(unittest.TestCase):
             self.index.delete([1], threads=5000)
         self.assertNotIn(1, self.index.search(self.base[1], 20)[0])
 
+    def test_sets_and_masked_arrays(self) -> None:
+        """A set has no order that belongs to rows; what is masked is not meant to be there."""
+        for wrong in ({"a", "b"}, frozenset((1, 2))):
+            with self.assertRaisesRegex(vectord.InvalidArgument, "no order"):
+                self.index.add(wrong, self.base[:2])
+            with self.assertRaisesRegex(vectord.InvalidArgument, "no order"):
+                self.index.get(wrong)
+        masked = np.ma.masked_greater(self.base, 1.0)
+        with self.assertRaisesRegex(vectord.InvalidArgument, "masked"):
+            self.index.add(None, masked)
+        self.index.add(None, np.ma.masked_greater(self.base, 100.0))
+        self.assertEqual(self.index.delete({0, 1}), 2)
+
+    def test_all_ids_are_listed(self) -> None:
+        self.assertEqual((self.index.ids().dtype, self.index.ids().shape), (np.int64, (0,)))
+        self.index.add(None, self.base)
+        self.index.delete([3, 11])
+        self.assertEqual(self.index.ids().tolist(), [i for i in range(20) if i not in (3, 11)])
+        self.assertEqual(self.index.ids().dtype, np.int64)
+        self.index.add(["é", "a\0b"], self.base[:2])
+        found = self.index.ids()
+        self.assertEqual((found.dtype, found.shape), (np.object_, (20,)))
+        wanted = [str(i) for i in range(20) if i not in (3, 11)] + ["é", "a\0b"]
+        self.assertEqual(found.tolist(), sorted(wanted, key=str.encode))
+
+    def test_numbers_in_arrays_of_their_own(self) -> None:
+        self.index.add(None, self.base)
+        for _ in range(3):
+            ids, _ = self.index.search(self.base[3], np.array(4), ef=np.array(20))
+            self.assertEqual((len(ids), ids[0]), (4, 3))
+        self.assertEqual(len(self.index.search(self.base[3], np.int64(2))[0]), 2)
+
+
+class Filtering(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.base = vectors(2000)
+        cls.queries = vectors(30, seed=2)
+        cls.index = vectord.Index(DIMENSION)
+        cls.index.add(None, cls.base)
+
+    def test_only_these_are_found(self) -> None:
+        for step in (1, 3, 40, 500):
+            allowed = np.arange(0, 2000, step)
+            with self.subTest(step):
+                exact, distances = self.index.search(self.queries, 7, exact=True, filter=allowed)
+                for i, query in enumerate(self.queries):
+                    wanted, wanted_distances = nearest(self.base[allowed], query, 7)
+                    found = min(7, len(allowed))
+                    np.testing.assert_array_equal(exact[i][:found], allowed[wanted])
+                    np.testing.assert_allclose(distances[i][:found], wanted_distances, rtol=1e-9, atol=1e-12)
+                    self.assertTrue((exact[i][found:] == -1).all() and np.isinf(distances[i][found:]).all())
+                ids, _ = self.index.search(self.queries, 7, filter=allowed, threads=2)
+                self.assertTrue(np.isin(ids, [*allowed, -1]).all())
+                self.assertEqual((ids >= 0).sum(), len(self.queries) * min(7, len(allowed)))
+                self.assertGreater((ids == exact).mean(), 0.9)
+
+    def test_one_query(self) -> None:
+        ids, distances = self.index.search(self.queries[0], 5, filter=[7, 9, 7, 123456, -4])
+        self.assertEqual((ids.shape, distances.shape, ids.dtype), ((5,), (5,), np.int64))
+        self.assertEqual((set(ids[:2].tolist()), ids[2:].tolist()), ({7, 9}, [-1, -1, -1]))
+        many, _ = self.index.search(self.queries[:1], 5, filter={9, 7})
+        np.testing.assert_array_equal(many[0], ids)
+
+    def test_forms(self) -> None:
+        for allowed, wanted in [
+            (7, {7}),
+            ("7", {7}),
+            (range(5, 8), {5, 6, 7}),
+            (("5", "6", "none", ""), {5, 6}),
+            (np.array(["7"]), {7}),
+            (np.flatnonzero(np.arange(2000) == 12), {12}),
+            ([], set()),
+            (["none"], set()),
+        ]:
+            with self.subTest(allowed=allowed):
+                ids, _ = self.index.search(self.queries[0], 10, filter=allowed)
+                self.assertEqual({i for i in ids.tolist() if i >= 0}, wanted)
+        for wrong in (1.5, [1, "a"], np.ones(2000, bool), b"a"):
+            with self.subTest(wrong=wrong), self.assertRaisesRegex(vectord.InvalidArgument, "filter"):
+                self.index.search(self.queries[0], filter=wrong)
+
+    def test_strs(self) -> None:
+        index = vectord.Index(DIMENSION)
+        index.add([f"item {i}" for i in range(300)], self.base[:300])
+        allowed = [f"item {i}" for i in range(0, 300, 10)]
+        ids, _ = index.search(self.queries, 4, filter=allowed)
+        self.assertTrue(set(ids.reshape(-1).tolist()) <= set(allowed))
+        one, distances = index.search(self.queries[0], 4, filter=["item 3", "5"])
+        self.assertEqual(one.tolist(), ["item 3", None, None, None])
+        self.assertTrue(np.isinf(distances[1:]).all())
+
 
 class Care(unittest.TestCase):
     def setUp(self) -> None:
@@ -478,6 +594,50 @@ class Care(unittest.TestCase):
         self.assertEqual(calls, sorted(calls))
         self.assertEqual(calls[-1][0], calls[-1][1])
         self.assertEqual(self.index.stats.optimized, 3000)
+
+    def test_optimize_ends_at_a_signal(self) -> None:
+        """Ctrl-C while the library works, not while Python does: the handler runs as a callback begins."""
+        rows = 20_000
+        index = vectord.Index(DIMENSION, auto_calibrate=False)
+        index.add(None, vectors(rows))
+        handler = signal.getsignal(signal.SIGINT)
+
+        def interrupt_when_under_way(before: int) -> None:
+            while index.stats.optimized == before:
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        for progress in (None, lambda done, total: None):
+            before = index.stats.optimized
+            helper = threading.Thread(target=interrupt_when_under_way, args=(before,))
+            helper.start()
+            try:
+                with self.assertRaises(KeyboardInterrupt):
+                    index.optimize(progress, threads=1)
+            finally:
+                helper.join()
+            self.assertLess(before, index.stats.optimized)
+            self.assertLess(index.stats.optimized, rows)
+            self.assertIs(signal.getsignal(signal.SIGINT), handler)
+
+    def test_optimize_leaves_other_handlers_as_they_were_set(self) -> None:
+        calls: list[int] = []
+
+        def once(number: int, frame: object) -> None:  # puts another in its place, as a first Ctrl-C may
+            calls.append(number)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+        old = signal.signal(signal.SIGUSR1, once)
+        self.addCleanup(signal.signal, signal.SIGUSR1, old)
+        self.assertTrue(self.index.optimize(lambda done, total: os.kill(os.getpid(), signal.SIGUSR1)))
+        self.assertEqual(calls, [signal.SIGUSR1])
+        self.assertEqual(signal.getsignal(signal.SIGUSR1), signal.SIG_IGN)
+
+        done: list[bool] = []
+        helper = threading.Thread(target=lambda: done.append(self.index.optimize()))
+        helper.start()
+        helper.join()
+        self.assertEqual(done, [True])
 
     def test_optimize_can_be_ended(self) -> None:
         self.assertFalse(self.index.optimize(lambda done, total: False))

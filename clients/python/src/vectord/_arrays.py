@@ -21,6 +21,8 @@ INT64_MAX = 2**63 - 1
 
 def rows(value: ArrayLike, dimension: int, name: str) -> NDArray[np.float32]:
     """float32, C order, aligned: (dimension,) or (n, dimension). Copies only what is not like that already."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InvalidArgument(f"{name}: a masked array with values missing; fill them: .filled(0)")
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
@@ -106,6 +108,13 @@ def _of_list(values: list[Any]) -> IdList:
         if isinstance(value, bool) or not isinstance(value, (int, str, np.integer)):
             raise InvalidArgument(f"ids[{place}] is of type {type(value).__name__}; it must be an int or a str")
     raise InvalidArgument("ids: ints and strs in one list; make them all strs")
+
+
+def ordered_ids(ids: Ids) -> IdList:
+    """The same where ids belong to rows."""
+    if isinstance(ids, (set, frozenset)):
+        raise InvalidArgument("ids: a set has no order; give a list")
+    return id_list(ids)
 
 
 def id_list(ids: Ids) -> IdList:

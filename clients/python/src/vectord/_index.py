@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import FLOAT32, OBJECT, Id, IdList, Ids, id_list, rows, split_texts
+from ._arrays import FLOAT32, OBJECT, Id, IdList, Ids, id_list, ordered_ids, rows, split_texts
 from ._errors import CANCELLED, FAILED_PRECONDITION, InvalidArgument, raise_status
 from ._library import ERROR_BYTES, PROGRESS, Library, library
+from ._signals import CaughtSignals
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,6 +32,7 @@ Progress = Callable[[int, int], Optional[bool]]
 
 _NDARRAY = np.ndarray
 _UINT32_MAX = 2**32 - 1
+_EF_MAX = 4096  # VD_EF_SEARCH_MAX
 # Stacks of prepared searches, one for each combination of settings; whoever uses more of them starts anew.
 _STACKS_MAX = 64
 # A longer answer takes so long that preparing does not count, and its places take memory.
@@ -48,7 +50,7 @@ class Stats:
     items: int
     """How many items it holds."""
     memory_bytes: int
-    """Everything the index holds in memory, in bytes."""
+    """What the index holds in memory, in bytes, without metadata and without what searches work with."""
     encoding: str
     """What is walked with now: "f32", "sq8", "sq4", "f16" or "bf16"."""
     levels: int
@@ -73,7 +75,7 @@ def _natural(value: Any, name: str, least: int = 0, most: int = _UINT32_MAX) -> 
     """An int from `least` to `most`."""
     try:
         number = value.__index__()
-    except AttributeError:
+    except (AttributeError, TypeError):
         raise InvalidArgument(f"{name} must be an int (got {value!r})") from None
     if isinstance(value, bool) or not least <= number <= most:
         raise InvalidArgument(f"{name} must be an int from {least} to {most} (got {value!r})")
@@ -113,10 +115,20 @@ def _settings(k: Any, ef: Any, recall: Any, exact: Any) -> tuple[int, int, float
         raise InvalidArgument("ef and recall: only one of them can be given")
     return (
         _natural(k, "k", 1),
-        0 if ef is None else _natural(ef, "ef", 1),
+        0 if ef is None else _natural(ef, "ef", 1, _EF_MAX),
         0.0 if recall is None else _fraction(recall, "recall"),
         1 if exact else 0,
     )
+
+
+def _allowed(filter: Ids | None) -> IdList | None:
+    """The ids of a search's filter."""
+    if filter is None:
+        return None
+    try:
+        return id_list(filter)
+    except InvalidArgument as error:
+        raise InvalidArgument(str(error).replace("ids", "filter", 1)) from None
 
 
 class _Call:
@@ -209,6 +221,7 @@ class Index:
     __slots__ = (
         "__weakref__",
         "_auto_calibrate",
+        "_constants",
         "_handle",
         "_library",
         "_run",
@@ -240,10 +253,12 @@ class Index:
         encoding         what is walked with: "auto", "f32", "sq8", "sq4", "f16" or "bf16"
         keep_vectors     False: codes only, a third to a quarter of the memory; `get` and distances are then those of
                          the codes
-        recall           share of the true nearest that a search aims to find, above 0 and at most 1
+        recall           share of the true nearest that a search aims to find, above 0 and at most 1; has no effect
+                         until the index is calibrated
         ef_search        least number of candidates that a search holds, 1 to 4096
         seed             of the levels that items are put on
-        auto_calibrate   `calibrate` when it is due, at the end of `add` and `optimize`
+        auto_calibrate   `calibrate` when it is due, at the end of `add` and `optimize`. False: until you call it,
+                         searches without an ef hold 100 candidates, whatever recall they ask for
 
         Raises InvalidArgument, OutOfMemory, LibraryNotFound.
         """
@@ -276,6 +291,8 @@ class Index:
         self._texts: bool = not lib.ids_are_numbers(handle)
         self._stacks: dict[Any, list[_Call]] = {}
         self._auto_calibrate = auto_calibrate
+        # What never changes, asked for while no write can be going on: later the library would wait for it.
+        self._constants = self._figures_by_name()
 
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
@@ -299,11 +316,11 @@ class Index:
         ids      None: row numbers, upwards from the first one above all ids so far (0 in a new index); else n ints, n
                  strs or an array of them; one id for one vector. Of several rows with one id the last one counts.
         vectors  (n, dimension), or (dimension,) for one; float32, or what can be converted; finite, and with cosine not
-                 all zero
+                 all zero. Must not be changed by another thread during the call
         threads  at most so many work on it; 0: one per CPU. The index is the same for every number
 
-        Returns the row numbers given when ids is None. Raises InvalidArgument (the text names the row), OutOfMemory,
-        OutOfRange.
+        Returns the row numbers given when ids is None. Raises InvalidArgument (the text names the row), OutOfMemory
+        (also when it is the calibration at the end that has no memory: the rows are in then), OutOfRange.
         """
         lib = self._library
         array = rows(vectors, self._shape[0], "vectors")
@@ -316,7 +333,7 @@ class Index:
             status = lib.add(self._handle, array.ctypes.data, count, None, workers, first, error)
             numbered = range(first.value, first.value + count)
         else:
-            given = id_list(ids)
+            given = ordered_ids(ids)
             if given.count != count:
                 raise InvalidArgument(f"ids: {given.count} ids for {count} vectors")
             if given.numbers is not None:
@@ -359,27 +376,31 @@ class Index:
         third less at 0.99 on 100,000 sentence embeddings.
 
         progress  called now and then with (items done, items in all); False from it ends the call, an exception from it
-                  ends the call and is raised, and so does Ctrl-C. A later call goes on from there.
+                  ends the call and is raised, and so does Ctrl-C (whatever a signal handler raises, in the main
+                  thread). A later call goes on from there.
         threads   at most so many work on it; 0: one per CPU
 
         Searches and writes may go on. Returns True when it is done, False when it was ended. Raises OutOfMemory.
         """
         lib = self._library
         error = ctypes.create_string_buffer(ERROR_BYTES)
-        raised: list[BaseException] = []
+        workers = _natural(threads, "threads")
         ended: list[bool] = []
+        with CaughtSignals() as signals:
+            raised = signals.raised
 
-        def report(_: Any, done: int, total: int) -> int:
-            try:
-                if progress is not None and progress(done, total) is False:
-                    ended.append(True)
+            def report(_: Any, done: int, total: int) -> int:
+                if raised:
                     return 0
-                return 1
-            except BaseException as exception:  # ctypes would print it and go on
-                raised.append(exception)
-                return 0
+                try:
+                    if progress is not None and progress(done, total) is False:
+                        ended.append(True)
+                        return 0
+                except BaseException as exception:  # ctypes would print it and go on
+                    raised.append(exception)
+                return 0 if raised else 1
 
-        status = lib.optimize(self._handle, _natural(threads, "threads"), PROGRESS(report), None, error)
+            status = lib.optimize(self._handle, workers, PROGRESS(report), None, error)
         if raised:
             raise raised[0]
         if status == CANCELLED and ended:
@@ -412,16 +433,20 @@ class Index:
         threads: int = 1,
         *,
         exact: bool = False,
+        filter: Ids | None = None,
     ) -> tuple[IdArray, NDArray[np.float64]]:
         """Finds the k nearest items of one query or several.
 
         queries  (dimension,) or (n, dimension); float32, or what can be converted
-        k        how many, 1 or more
-        ef       candidates held while searching; more finds more and takes longer. None: as far as recall needs
+        k        how many, 1 or more; beyond a few thousand every item is measured and time grows with the square of k
+        ef       candidates held while searching, 1 to 4096; more finds more and takes longer. None: as far as recall
+                 needs
         recall   share of the true nearest to aim for, above 0 and at most 1; None: the index's own. Not together with
-                 ef
+                 ef. Has no effect until the index is calibrated
         threads  at most so many work on several queries; 0: one per CPU. The answers are the same for every number
         exact    measure every item
+        filter   ids: only these items may be found. Those that are not there are skipped; of as many as are, each query
+                 finds min(k, so many). Looking up an id takes a fraction of a microsecond, in every call anew
 
         Returns (ids, distances), nearest first, of shape (k,) or (n, k): int64 ids, or an object array of strs (see the
         class), and float64 distances. Where there are fewer than k items, the rest is id -1 or None at distance inf.
@@ -432,11 +457,15 @@ class Index:
             or queries.dtype is not FLOAT32
             or queries.shape != self._shape
             or threads != 1
+            or filter is not None
         ):
             queries = rows(queries, self._shape[0], "queries")
             workers = _natural(threads, "threads")
-            if queries.ndim == 2:
-                return self._search_many(queries, _settings(k, ef, recall, exact), workers)
+            if queries.ndim == 2 or filter is not None:
+                ids, distances = self._search_many(
+                    queries.reshape(-1, self._shape[0]), _settings(k, ef, recall, exact), workers, _allowed(filter)
+                )
+                return (ids, distances) if queries.ndim == 2 else (ids[0], distances[0])
         if ef is None and recall is None and not exact and k.__class__ is int:
             key: Any = k
         else:
@@ -445,7 +474,10 @@ class Index:
             try:
                 stack = self._stacks[key]
                 call = stack.pop()
-            except (KeyError, IndexError, TypeError):
+            except TypeError:  # an array of one number cannot be a key
+                key = _settings(k, ef, recall, exact)
+                continue
+            except (KeyError, IndexError):
                 settings = _settings(k, ef, recall, exact)
                 # First the stack, then what is put on it: when the first str comes in between, the stack is one of the
                 # old ones.
@@ -460,7 +492,7 @@ class Index:
                 stack.append(call)
                 raise_status(status, text)
             numbers = call.numbers
-            ids: IdArray = call.texts() if numbers is None else numbers.copy()
+            ids = call.texts() if numbers is None else numbers.copy()
             distances = call.distances.copy()
             stack.append(call)
             return ids, distances
@@ -487,9 +519,18 @@ class Index:
         return False
 
     def _search_many(
-        self, queries: NDArray[np.float32], settings: tuple[int, int, float, int], threads: int
+        self,
+        queries: NDArray[np.float32],
+        settings: tuple[int, int, float, int],
+        threads: int,
+        allowed: IdList | None,
     ) -> tuple[IdArray, NDArray[np.float64]]:
         lib = self._library
+        search, search_text, among = lib.search, lib.search_text, []
+        if allowed is not None:
+            search, search_text = lib.search_filtered, lib.search_filtered_text
+            numbered = None if allowed.numbers is None else allowed.numbers.ctypes.data
+            among = [numbered, allowed.text, None if allowed.ends is None else allowed.ends.ctypes.data, allowed.count]
         count, k = queries.shape[0], settings[0]
         error = ctypes.create_string_buffer(ERROR_BYTES)
         while True:
@@ -505,8 +546,9 @@ class Index:
                 places = [None, 0, ends.ctypes.data, ctypes.addressof(block)]
             else:
                 places = [numbers.ctypes.data]
-            status = (lib.search_text if texts else lib.search)(
+            status = (search_text if texts else search)(
                 self._handle,
+                *among,
                 queries.ctypes.data,
                 count,
                 *settings,
@@ -526,12 +568,34 @@ class Index:
             data = _take_block(lib.release, block, flat.item(-1) if count else 0)
             return np.array(split_texts(data, flat), OBJECT).reshape(count, k), distances
 
+    def ids(self) -> IdArray:
+        """The ids of all items: int64, ascending, or strs in the order of their bytes, as searches answer.
+
+        They are those of one moment. Looks at every item and waits for a write that is going on. Raises OutOfMemory.
+        """
+        lib = self._library
+        block, ends, count = c_void_p(), c_void_p(), c_uint64(0)
+        error = ctypes.create_string_buffer(ERROR_BYTES)
+        while not self._texts:
+            status = lib.list(self._handle, ctypes.byref(block), ctypes.byref(count), error)
+            if not status:
+                numbers = np.frombuffer(_take_block(lib.release, block, 8 * count.value), np.int64)
+                return np.sort(numbers)
+            if not self._is_about_texts(status, False):
+                raise_status(status, error.value.decode())
+        status = lib.list_text(self._handle, ctypes.byref(block), ctypes.byref(ends), ctypes.byref(count), error)
+        if status:
+            raise_status(status, error.value.decode())
+        places = np.frombuffer(_take_block(lib.release, ends, 8 * count.value), np.uint64)
+        data = _take_block(lib.release, block, int(places[-1]) if count.value else 0)
+        return np.fromiter(split_texts(data, places), OBJECT, count.value)
+
     def get(self, ids: Ids) -> NDArray[np.float32]:
         """The vector of one id, (dimension,), or of several, (n, dimension), float32, as it was added.
 
         Raises NotFound.
         """
-        given = id_list(ids)
+        given = ordered_ids(ids)
         vectors: NDArray[np.float32] = np.empty((given.count, self._shape[0]), FLOAT32)
         error = ctypes.create_string_buffer(ERROR_BYTES)
         status = self._look_up(given, vectors.ctypes.data, None, error)
@@ -599,8 +663,8 @@ class Index:
         self._library.stats(self._handle, values.ctypes.data, len(_FIGURES))
         return values
 
-    def _figure(self, name: str) -> float:
-        return float(self._figures()[_FIGURES.index(name)])
+    def _figures_by_name(self) -> dict[str, float]:
+        return dict(zip(_FIGURES, self._figures().tolist()))
 
     def _encoding_name(self, number: float) -> str:
         name: bytes = self._library.encoding_name(int(number))
@@ -609,7 +673,7 @@ class Index:
     @property
     def stats(self) -> Stats:
         """Figures of this moment. Waits for a write that is going on."""
-        figures = dict(zip(_FIGURES, self._figures().tolist()))
+        figures = self._figures_by_name()
         whole = (
             "items",
             "memory_bytes",
@@ -629,8 +693,9 @@ class Index:
 
     @property
     def memory_bytes(self) -> int:
-        """Everything the index holds in memory, in bytes. Waits for a write that is going on."""
-        return int(self._figure("memory_bytes"))
+        """What the index holds in memory, in bytes, without metadata and without what searches work with. Waits for a
+        write that is going on."""
+        return int(self._figures_by_name()["memory_bytes"])
 
     @property
     def dimension(self) -> int:
@@ -640,22 +705,37 @@ class Index:
     @property
     def distance(self) -> str:
         """ "cosine" or "euclidean"."""
-        return _METRICS[int(self._figure("option_metric"))]
+        return _METRICS[int(self._constants["option_metric"])]
 
     @property
     def encoding(self) -> str:
         """The encoding that was asked for; `stats.encoding` is the one in use."""
-        return self._encoding_name(self._figure("option_encoding"))
+        return self._encoding_name(self._constants["option_encoding"])
 
     @property
     def m(self) -> int:
         """Links per item."""
-        return int(self._figure("option_m"))
+        return int(self._constants["option_m"])
 
     @property
     def ef_construction(self) -> int:
         """How widely links are chosen."""
-        return int(self._figure("option_ef_construction"))
+        return int(self._constants["option_ef_construction"])
+
+    @property
+    def ef_search(self) -> int:
+        """Least number of candidates that a search holds."""
+        return int(self._constants["option_ef_search"])
+
+    @property
+    def recall(self) -> float:
+        """Share of the true nearest that searches aim to find."""
+        return self._constants["option_recall_target"]
+
+    @property
+    def keep_vectors(self) -> bool:
+        """False: codes only."""
+        return bool(self._constants["option_keep_vectors"])
 
     # ---- files ----
 
@@ -690,7 +770,11 @@ class Index:
     ) -> Self:
         """Reads a file of `save`, or a snapshot of the service, and builds the index anew.
 
-        encoding, keep_vectors, recall, seed, auto_calibrate  as for a new index: the file does not hold them
+        That takes as long as adding all items, cannot be ended with Ctrl-C, and undoes `optimize`, which is to be
+        called again.
+
+        encoding, keep_vectors, recall, seed, auto_calibrate  as for a new index: the file does not hold them. With
+                 auto_calibrate False too, the index is calibrated once when it is loaded
         ids      "auto": ints when every id is the decimal text of one, else strs; "str": strs
         threads  at most so many work on it; 0: one per CPU
 
