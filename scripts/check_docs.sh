@@ -7,10 +7,10 @@ bad=0
 while IFS=: read -r page target; do
   case $target in http*://* | mailto:*) continue ;; esac
   [ -e "$(dirname "$page")/${target%%#*}" ] || { echo "$page: links to $target, which is not there"; bad=1; }
-done < <(grep -oE '\]\([^)#][^)]*\)' README.md CHANGELOG.md docs/*.md data/*/README.md clients/*/README.md tests/*/README.md | sed -E 's/\]\(//; s/\)$//')
+done < <(grep -oE '\]\([^)#][^)]*\)' README.md CHANGELOG.md docs/*.md data/*/README.md clients/*/README.md tests/*/README.md bench/*/README.md | sed -E 's/\]\(//; s/\)$//')
 while IFS=: read -r page path; do
   # shellcheck disable=SC2086
   ls -d $path >/dev/null 2>&1 || { echo "$page: names $path, which is not there"; bad=1; }
-done < <(grep -oE '`(src|include|scripts|tests|docs)/[A-Za-z0-9_./*-]+`' README.md CHANGELOG.md docs/*.md | tr -d '`')
+done < <(grep -oE '`(src|include|scripts|tests|docs)/[A-Za-z0-9_./*-]+`' README.md CHANGELOG.md docs/*.md bench/*/README.md | tr -d '`')
 [ "$bad" = 0 ] && echo "docs: every link and every path leads somewhere"
 exit "$bad"
