@@ -166,6 +166,32 @@ static void curve(const vd_hnsw *index, const settings *s, const npy_matrix *que
     }
 }
 
+/* Files that do not belong together would be read beyond their ends, or give a recall of nothing. Words, or NULL. */
+static const char *misfit(const npy_matrix *base, const npy_matrix *queries, const npy_matrix *truth, size_t rows,
+                          bool build_only) {
+    if (!base->values || !queries->values) {
+        return "base and queries must be of floats";
+    }
+    if (!truth->whole || truth->columns < K) {
+        return "the truth must be of int32, with at least 10 columns";
+    }
+    if (base->rows == 0 || queries->rows == 0 || queries->columns != base->columns) {
+        return "base and queries must have rows, of one dimension";
+    }
+    if (truth->rows < queries->rows) {
+        return "the truth has fewer rows than there are queries";
+    }
+    for (size_t i = 0; i < queries->rows && !build_only; i++) {
+        for (size_t j = 0; j < K; j++) {
+            int32_t row = truth->whole[i * truth->columns + j];
+            if (row < 0 || (size_t)row >= rows) {
+                return "the truth names rows that are not in the base: it belongs to another one, or to more --rows";
+            }
+        }
+    }
+    return NULL;
+}
+
 static const char usage[] = "usage: bench_engine [options] BASE.npy QUERIES.npy TRUTH.npy\n"
                             "  --encoding NAME     auto (default), sq8, sq4, f16, bf16, f32\n"
                             "  --discard           keep codes only\n"
@@ -247,9 +273,15 @@ int main(int argc, char **argv) {
     must(npy_load(argv[optind], &base, &err), &err, argv[optind]);
     must(npy_load(argv[optind + 1], &queries, &err), &err, argv[optind + 1]);
     must(npy_load(argv[optind + 2], &truth, &err), &err, argv[optind + 2]);
+    size_t rows = s.rows && s.rows < base.rows ? s.rows : base.rows;
+    const char *wrong =
+        s.passes == 0 ? "--passes must be 1 or more" : misfit(&base, &queries, &truth, rows, s.build_only);
+    if (wrong) {
+        fprintf(stderr, "bench_engine: %s\n", wrong);
+        return 64;
+    }
     normalise(&base);
     normalise(&queries);
-    size_t rows = s.rows && s.rows < base.rows ? s.rows : base.rows;
     executor_pool *pool = NULL;
     if (s.threads > 1) {
         must(executor_pool_new(s.threads, &pool), &err, "threads");
