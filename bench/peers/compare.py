@@ -245,7 +245,8 @@ def report(results: dict[str, Any], chosen: argparse.Namespace) -> None:
     print("\n" + text)
     chosen.out.mkdir(parents=True, exist_ok=True)
     written = plot.write(results, chosen.out)
-    for path in [chosen.results / "results.json", chosen.results / "results.md", *written]:
+    measured = [] if chosen.source else [chosen.results / "results.json"]
+    for path in [*measured, chosen.results / "results.md", *written]:
         print(f"wrote {os.path.relpath(path)}")
     for gone in results["missing"]:
         print(f"missing: {gone['name']}: {gone['reason']}")

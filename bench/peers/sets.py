@@ -60,15 +60,34 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(wide / np.linalg.norm(wide, axis=1, keepdims=True))
 
 
-def store(folder: Path, base: np.ndarray, queries: np.ndarray, truth: np.ndarray) -> None:
-    """All or nothing: a folder that is there is whole."""
+def sources(paths: tuple[Path, ...]) -> list[list[Any]]:
+    """What tells other files of the same names apart."""
+    return [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+
+
+def current(folder: Path, made_from: Optional[list[list[Any]]]) -> bool:
+    """Whether the folder is there and was made from these very files."""
+    facts = folder / "set.json"
+    return facts.exists() and json.loads(facts.read_text()).get("made_from") == made_from
+
+
+def store(
+    folder: Path,
+    base: np.ndarray,
+    queries: np.ndarray,
+    truth: np.ndarray,
+    made_from: Optional[list[list[Any]]] = None,
+) -> None:
+    """All or nothing: a folder that is there is whole. What rows of the comparison keep in it goes with an old one."""
     new = folder.with_name(folder.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     np.save(new / "base.npy", base)
     np.save(new / "queries.npy", queries)
     np.save(new / "truth.npy", truth)
-    (new / "set.json").write_text(json.dumps({"rows": len(base), "dimension": base.shape[1], "queries": len(queries)}))
+    facts = {"rows": len(base), "dimension": base.shape[1], "queries": len(queries), "made_from": made_from}
+    (new / "set.json").write_text(json.dumps(facts))
+    shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
 
 
@@ -79,10 +98,11 @@ def opened(name: str, folder: Path) -> Set:
 
 def prepare(name: str, cache: Path, rows: int = 0, queries: int = 0) -> Set:
     """The set, or its first `rows` rows and `queries` queries with their own true neighbours."""
-    base_file, queries_file, truth_file = files(name)
+    base_file, queries_file, truth_file = paths = files(name)
     part = "".join(f"-{letter}{count}" for letter, count in (("r", rows), ("q", queries)) if count)
     folder = cache / "data" / f"{name}{part}"
-    if not (folder / "set.json").exists():
+    made_from = sources(paths)
+    if not current(folder, made_from):
         print(f"preparing {folder.name}", flush=True)
         base, asked = unit(np.load(base_file)), unit(np.load(queries_file))
         whole = not rows or rows >= len(base)
@@ -92,7 +112,7 @@ def prepare(name: str, cache: Path, rows: int = 0, queries: int = 0) -> Set:
             check(base, asked, truth)
         else:
             truth = measure.nearest(base, asked, TRUE_NEIGHBOURS)
-        store(folder, base, asked, truth)
+        store(folder, base, asked, truth, made_from)
     return opened(name, folder)
 
 

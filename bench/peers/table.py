@@ -29,13 +29,15 @@ def one_query(index: dict[str, Any], target: float) -> Optional[float]:
 
 
 def spread(index: dict[str, Any], target: float) -> Optional[float]:
-    """Half of what the rounds differ by, as a share of their middle."""
-    rates = [rate for rate in (curve.rate_at(points, target, "one_qps") for points in index["rounds"]) if rate]
+    """Half of what the rounds differ by, as a share of their middle, in what counts as "one query"."""
+    each = (one_query({"ours": index["ours"], "curve": points}, target) for points in index["rounds"])
+    rates = [rate for rate in each if rate]
     return (max(rates) - min(rates)) / (max(rates) + min(rates)) if len(rates) > 1 else None
 
 
 def own_core(index: dict[str, Any]) -> Optional[float]:
-    """The least share of its core that the measuring thread had at any setting: the rest went to other processes."""
+    """The least share of its core that the measuring thread had at any setting, in single calls or in one call with all
+    queries: the rest went to other processes."""
     shares = [point["own_share"] for point in index["curve"] if point["own_share"] is not None]
     return min(1.0, min(shares)) if shares else None
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Optional, Sequence
 
 import numpy as np
 from vectord import Index, library_version
+from vectord._library import library
 
 from .base import EF_CONSTRUCTION, M, Row, timed
 
 RECALLS: tuple[float, ...] = (0.80, 0.85, 0.88, 0.90, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.998)
+
+
+def kernels() -> str:
+    """The set of kernels that the engine uses: "avx512", "avx2", ..."""
+    name: bytes = library().hnsw_cpu()
+    return name.decode()
 
 
 class Vectord(Row):
@@ -23,6 +31,9 @@ class Vectord(Row):
     settings = "encoding auto, M=16, ef_construction=200; optimized, calibrated; asked for a recall"
 
     def build(self, base: np.ndarray, threads: int) -> dict[str, float]:
+        forced = os.environ.get("VECTORD_CPU")
+        if forced and forced != kernels():  # the engine takes its best when it does not have the one that is named
+            raise RuntimeError(f"VECTORD_CPU={forced}, but the engine runs {kernels()} here")
         self.index = Index(
             self.dimension, m=M, ef_construction=EF_CONSTRUCTION, encoding=self.encoding, auto_calibrate=False
         )
@@ -57,6 +68,7 @@ class Vectord(Row):
         stats = self.index.stats
         return {
             "encoding": stats.encoding,
+            "kernels": kernels(),
             "memory_bytes": stats.memory_bytes,
         }
 
