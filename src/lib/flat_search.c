@@ -21,6 +21,8 @@
  * count. */
 #define QUERIES_PER_THREAD 64u
 #define HITS_PER_PIECE     16384u
+/* And at most, but for one query per thread: 160 MiB. */
+#define HITS_MOST 4194304u
 
 struct vd_flat_prepared {
     vd_flat *index;
@@ -207,6 +209,10 @@ static vd_status search_many(const vd_flat_prepared *p, vd_hnsw_search_options *
                              const vd_executor *executor, vd_error *err) {
     uint64_t piece = (uint64_t)QUERIES_PER_THREAD * (executor ? executor->width : 1);
     piece = piece < HITS_PER_PIECE / options->k ? HITS_PER_PIECE / options->k : piece;
+    if (piece > HITS_MOST / options->k) {
+        uint64_t least = executor ? executor->width : 1;
+        piece = HITS_MOST / options->k > least ? HITS_MOST / options->k : least;
+    }
     piece = piece < p->query_count ? piece : p->query_count;
     size_t hit_count;
     vd_hit *hits = size_mul((size_t)piece, options->k, &hit_count)
