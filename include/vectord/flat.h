@@ -188,7 +188,7 @@ VECTORD_API vd_status vd_flat_metadata(const vd_flat *index, const char *id, uin
 enum {
     VD_FLAT_ITEMS,
     VD_FLAT_DELETED_UNSWEPT,
-    VD_FLAT_MEMORY_BYTES, /* without metadata and what searches work with (hnsw.h) */
+    VD_FLAT_MEMORY_BYTES, /* without metadata */
     VD_FLAT_LEVELS,
     VD_FLAT_EF_EFFECTIVE,
     VD_FLAT_CALIBRATED_AT,

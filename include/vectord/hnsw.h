@@ -256,7 +256,7 @@ VECTORD_API uint32_t vd_hnsw_slots(const vd_hnsw *index);
 typedef struct vd_hnsw_stats {
     uint64_t items;
     uint64_t deleted_unswept; /* slots still waiting to be used again */
-    uint64_t memory_bytes;    /* what the index holds, committed; without payloads and the working memory of searches */
+    uint64_t memory_bytes;    /* everything the index holds, committed, but for what payloads point to */
     uint32_t levels;
     uint32_t ef_effective;    /* most that the pool of a search without an ef of its own can hold */
     uint64_t calibrated_at;   /* items at the last calibration; 0: never */

@@ -50,7 +50,7 @@ class Stats:
     items: int
     """How many items it holds."""
     memory_bytes: int
-    """What the index holds in memory, in bytes, without metadata and without what searches work with."""
+    """What the index holds in memory, in bytes, without metadata."""
     encoding: str
     """What is walked with now: "f32", "sq8", "sq4", "f16" or "bf16"."""
     levels: int
@@ -693,8 +693,7 @@ class Index:
 
     @property
     def memory_bytes(self) -> int:
-        """What the index holds in memory, in bytes, without metadata and without what searches work with. Waits for a
-        write that is going on."""
+        """What the index holds in memory, in bytes, without metadata. Waits for a write that is going on."""
         return int(self._figures_by_name()["memory_bytes"])
 
     @property
