@@ -3,10 +3,12 @@
  *
  * HNSW (Malkov and Yashunin, arXiv 1603.09320) with diversity pruning of own and back links, real deletes,
  * exact duplicates kept out of the graph, and exact distances in every answer. No I/O, no sockets, no log,
- * no clock, no threads of its own (see executor.h). Memory comes from one allocator.
+ * no clock, no threads of its own (see executor.h). Memory comes from one allocator, but for what has a place per item and for
+ * large tables, which are mapped (mmap).
  *
  * Deterministic: the same calls give the same graph, bit for bit, on any number of threads and any processor, and so the
- * same answers.
+ * same answers. (With one reservation: which places of deleted items are used again depends on whether a reader held a pass when
+ * they died, and places break ties.)
  *
  * Distances (lower is nearer), computed in double from the exact float32 values in a fixed order, so they are
  * bit-equal on every CPU:   cosine 1 - dot(q,x)/sqrt(|q|^2 |x|^2) ; euclidean sqrt(sum (q-x)^2).
@@ -87,7 +89,8 @@ typedef struct vd_hnsw_options {
     bool discard_vectors;
     uint64_t seed;
     const vd_allocator *allocator; /* copied; NULL: malloc */
-    /* Called for a payload that no reader can see any more; NULL when payloads need no freeing. */
+    /* Called for a payload that no reader can see any more; NULL when payloads need no freeing. Under the writer's lock: it must
+     * not call the index. */
     void (*release_payload)(void *context, void *payload);
     void *release_context;
 } vd_hnsw_options;
@@ -170,7 +173,8 @@ VECTORD_API vd_status vd_hnsw_calibrate(vd_hnsw *index, const vd_executor *execu
 /* ---- reading ---- */
 
 /* A reader's pass: while it is held, no id, vector or payload that the index has shown can go away. Cheap (two
- * atomic stores), may be nested in one thread with separate guards, must be left by the thread that entered. */
+ * atomic stores), may be nested in one thread with separate guards, must be left by the thread that entered. There are 128 at a
+ * time; who wants another waits for one to be left, so threads that nest them must be fewer than 64. */
 typedef struct vd_hnsw_guard {
     uint32_t slot;
 } vd_hnsw_guard;
