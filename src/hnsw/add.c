@@ -112,12 +112,7 @@ static size_t separate_twins(vd_hnsw *h, const vd_hnsw_item *items, size_t count
             slot_set_level(h, slot, slot_level(h, slot_id(h, slot)));
             h->work.nodes[nodes++] = slot;
         } else {
-            atomic_store_explicit(&h->is_twin[slot], 1, memory_order_relaxed);
-            atomic_store_explicit(&h->parent[slot], representative, memory_order_release);
-            if (twin_next(h, representative) != twin_next(h, slot)) {
-                twin_set_next(h, slot, twin_next(h, representative));
-            }
-            twin_set_next(h, representative, slot);
+            twin_attach(h, slot, representative);
         }
     }
     return nodes;

@@ -305,7 +305,7 @@ struct vd_hnsw {
     uint32_t optimize_next;     /* slot at which it goes on */
     uint64_t optimized_items;   /* at the end of the last whole pass */
     _Atomic bool recalibrate;   /* a pass has ended since the last calibration */
-    uint64_t id_bytes_live;
+    uint64_t write_steps;       /* along chains of copies, and up and down the tree: what tests count */
 };
 
 #define ENTRY_NONE UINT64_MAX
@@ -402,12 +402,17 @@ static inline uint32_t parent_of(const vd_hnsw *h, uint32_t slot) {
     return atomic_load_explicit(&h->parent[slot], memory_order_acquire);
 }
 
-/* ---- slots.c: taking and giving back slots, ids, upper blocks ---- */
+/* ---- slots.c: taking and giving back slots, chains of copies, ids, upper blocks ---- */
 uint32_t slot_take(vd_hnsw *h); /* memory has been reserved: cannot fail */
 void slot_release(vd_hnsw *h, uint32_t slot);
 uint32_t slot_level(const vd_hnsw *h, vd_id id);
 /* Gives the slot upper blocks for `level`; lowers the level when there are none. */
 void slot_set_level(vd_hnsw *h, uint32_t slot, uint32_t level);
+/* A slot that is in no list becomes one more exact copy of a node's vector: first of the chain behind it. And out of it again: what
+ * follows a copy that has left stays as it is, for readers who have just come to it. */
+void twin_attach(vd_hnsw *h, uint32_t slot, uint32_t representative);
+void twin_detach(vd_hnsw *h, uint32_t slot);
+void twin_to_front(vd_hnsw *h, uint32_t slot, uint32_t representative);
 /* A short id stands in the plane itself, in place of the pointer to it. */
 #define ID_INLINE sizeof(char *)
 static inline vd_id slot_id(const vd_hnsw *h, uint32_t slot) {

@@ -52,6 +52,7 @@ static uint32_t first_child(const vd_hnsw *h, uint32_t slot) {
  * children may not stand in their parent's list yet; where the way down ends like that, any node with room will do. */
 static uint32_t adopt_below(vd_hnsw *h, uint32_t from, uint32_t child, bool joining) {
     for (uint32_t at = from;;) {
+        h->write_steps++;
         if (adopt(h, at, child, true)) {
             return at;
         }
@@ -62,6 +63,7 @@ static uint32_t adopt_below(vd_hnsw *h, uint32_t from, uint32_t child, bool join
         at = below != SLOT_NONE && below != child ? below : h->root;
     }
     for (uint32_t at = 0;; at++) { /* there is one: children are fewer than nodes */
+        h->write_steps++;
         if (slot_state(h, at) != STATE_FREE && !twin_of_another(h, at) && adopt(h, at, child, true)) {
             return at;
         }
@@ -107,8 +109,9 @@ static void link_both(vd_hnsw *h, scratch *s, uint32_t parent, uint32_t child) {
 }
 
 /* Whether the way up from `slot` ends at the root: false inside subtrees that are waiting for a new parent. */
-static bool attached(const vd_hnsw *h, uint32_t slot) {
+static bool attached(vd_hnsw *h, uint32_t slot) {
     while (parent_of(h, slot) != SLOT_NONE) {
+        h->write_steps++;
         slot = parent_of(h, slot);
     }
     return slot == h->root;

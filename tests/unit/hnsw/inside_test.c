@@ -1,0 +1,94 @@
+/*
+ * inside_test.c - what the public header of the engine cannot show: how many steps a write takes along chains of copies and in the
+ * tree (counted, not timed), which levels nodes get, how far memory is set aside, how ids hash.
+ */
+#include <inttypes.h>
+
+#include "engine_help.h"
+#include "hnsw/hnsw_int.h"
+
+/* ---- items by number ---- */
+
+typedef struct numbered {
+    uint32_t *numbers;
+    vd_hnsw_item *items;
+    vd_id *ids;
+} numbered;
+
+/* `vectors` may be one vector for all: step 0. */
+static numbered number_items(const float *vectors, uint32_t count, size_t step) {
+    numbered n = {calloc(count, sizeof *n.numbers), calloc(count, sizeof *n.items), calloc(count, sizeof *n.ids)};
+    assert_true(n.numbers && n.items && n.ids);
+    for (uint32_t i = 0; i < count; i++) {
+        n.numbers[i] = i;
+        n.ids[i] = (vd_id){(const char *)&n.numbers[i], sizeof n.numbers[i]};
+        n.items[i] = (vd_hnsw_item){.id = n.ids[i], .vector = vectors + i * step};
+    }
+    return n;
+}
+
+static void numbered_free(numbered *n) {
+    free(n->numbers);
+    free(n->items);
+    free(n->ids);
+}
+
+/* ---- exact copies ---- */
+
+enum { COPIES = 3000 };
+typedef enum order { IN_ORDER, BACKWARDS, SHUFFLED, AT_ONCE, HOT, REPLACED, ORDERS } order;
+static const char *const order_names[] = {
+    "in order", "backwards", "shuffled", "in one call", "one item replaced again and again", "all replaced in order"};
+
+static void delete_one(vd_hnsw *index, vd_id id) {
+    size_t deleted = 0;
+    OK(vd_hnsw_delete(index, &id, 1, NULL, &deleted, err));
+    assert_int_equal(deleted, 1);
+}
+
+static void deleting_a_copy_takes_a_step(void **state) {
+    (void)state;
+    const float vector[4] = {1.0f, 2.0f, -1.0f, 0.5f};
+    for (order o = 0; o < ORDERS; o++) {
+        vd_hnsw *index = help_new(&(vd_hnsw_options){.dimension = 4, .m = 4, .ef_construction = 16});
+        numbered n = number_items(vector, COPIES, 0);
+        for (uint32_t i = 0; i < COPIES; i += 100) {
+            OK(vd_hnsw_add(index, n.items + i, 100, NULL, err));
+        }
+        rng r = {o};
+        for (uint32_t i = COPIES; o == SHUFFLED && i > 1; i--) {
+            uint32_t j = rng_below(&r, i);
+            vd_id id = n.ids[i - 1];
+            n.ids[i - 1] = n.ids[j];
+            n.ids[j] = id;
+        }
+        index->write_steps = 0;
+        if (o == AT_ONCE) {
+            OK(vd_hnsw_delete(index, n.ids, COPIES, NULL, NULL, err));
+        }
+        for (uint32_t i = 0; i < COPIES && o != AT_ONCE; i++) {
+            if (o == HOT || o == REPLACED) {
+                OK(vd_hnsw_add(index, &n.items[o == HOT ? 7 : i], 1, NULL, err));
+            } else {
+                delete_one(index, n.ids[o == BACKWARDS ? COPIES - 1 - i : i]);
+            }
+            if (i % 500 == 499) {
+                help_check(index, order_names[o]);
+            }
+        }
+        if (index->write_steps > 20 * COPIES) {
+            fail_msg("%s: %" PRIu64 " steps along chains for %d deletes", order_names[o], index->write_steps, COPIES);
+        }
+        help_check(index, order_names[o]);
+        assert_int_equal(vd_hnsw_count(index), o == HOT || o == REPLACED ? COPIES : 0);
+        numbered_free(&n);
+        vd_hnsw_free(index);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(deleting_a_copy_takes_a_step),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
