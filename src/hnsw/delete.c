@@ -1,10 +1,11 @@
 /*
  * delete.c - real deletes. A dead slot leaves every answer at once, its children in the tree find new parents at once, and within
- * a bounded number of deaths a sweep takes it out of every list: each node that links to the dead gets its list pruned anew from
- * its live neighbours and those of its dead ones. Then the slot is retired and used again.
+ * a bounded number of deaths a sweep takes it out of every list: what lives of the list stays, and in place of the dead come the
+ * best of the live nodes behind them. Then the slot is retired and used again.
  *
- * Until the sweep the dead still route searches and take room in their pools, so a search adds their number to its ef; that is why
- * the number is bounded. (Finding all in-links without a sweep would need reverse lists: twice the memory of the lists.)
+ * Until the sweep the dead still route searches and take room in their pools: a search that finds too many of them there walks once
+ * more with more room (search.c). That is why their number is bounded. (Finding all in-links without a sweep would need reverse
+ * lists: twice the memory of the lists.)
  */
 #include <string.h>
 
@@ -199,13 +200,16 @@ void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
             atomic_fetch_sub_explicit(&h->linked, 1, memory_order_relaxed);
         }
     }
+    size_t thin = 0; /* heirs among so many dead that their pools held little else: work.nodes, free since linking */
     for (size_t i = 0; i < count; i++) {
         uint32_t slot = victims[i];
         if (twin_of_another(h, slot)) {
             continue;
         }
         if (twin_next(h, slot) != SLOT_NONE) {
-            (void)promote(h, slot);
+            uint32_t heir = promote(h, slot);
+            h->work.nodes[thin] = heir;
+            thin += link_found_few(h, heir);
         } else {
             map_remove(&h->vector_map, stored_hash(h, slot), slot);
         }
@@ -213,9 +217,10 @@ void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
     atomic_store_explicit(&h->dead_pending, (uint32_t)h->dead_count, memory_order_release);
     uint64_t limit = vd_hnsw_count(h) / 4096;
     limit = limit < SWEEP_LEAST ? SWEEP_LEAST : limit > SWEEP_MOST ? SWEEP_MOST : limit;
-    if (h->dead_count > limit || (h->dead_count && h->root == SLOT_NONE)) {
+    if (h->dead_count > limit || thin || (h->dead_count && h->root == SLOT_NONE)) {
         sweep_dead(h, executor);
     }
+    link_more(h, h->work.nodes, thin);
 }
 
 vd_status vd_hnsw_delete(vd_hnsw *h, const vd_id *ids, size_t count, const vd_executor *executor, size_t *deleted,

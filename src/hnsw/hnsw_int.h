@@ -572,6 +572,10 @@ void links_add(const vd_hnsw *h, scratch *s, uint32_t from, uint32_t level, cand
 /* ---- link.c: putting nodes into the graph ---- */
 /* Links nodes that have been written and have a level, in batches that grow with the graph. */
 void link_nodes(vd_hnsw *h, const uint32_t *nodes, size_t count, const vd_executor *executor);
+/* Looks once more for neighbours of nodes that are in the graph and found too few; what they have stays. */
+void link_more(vd_hnsw *h, const uint32_t *nodes, size_t count);
+/* Whether a node that has just been linked found less than it must have, were nothing in its way. */
+bool link_found_few(const vd_hnsw *h, uint32_t slot);
 vd_status link_reserve(vd_hnsw *h);
 void link_close(vd_hnsw *h);
 /* Gathers back links by the list they go to and adds them, each list by one thread. w->back[0..count) in order. */

@@ -86,9 +86,47 @@ static void deleting_a_copy_takes_a_step(void **state) {
     }
 }
 
+/* Every vector twice, walked with the least pool there is; then the representatives die in one call, all of them or those of a region
+ * that lies apart. A copy that takes its place while all around is dead must not stay without links. */
+static void heirs_get_links(void **state) {
+    (void)state;
+    enum { GROUPS = 900, D = 16, M = 16, LEAST = VD_EF_CONSTRUCTION_MIN / 2 };
+    const uint32_t deaths[] = {GROUPS, 40};
+    float *vectors = calloc(GROUPS * D, sizeof *vectors);
+    assert_non_null(vectors);
+    rng r = {3};
+    data_fill(&r, SHAPE_CLUSTERED, vectors, GROUPS, D);
+    for (uint32_t i = 0; i < deaths[1] * D; i++) {
+        vectors[i] += i % 2 ? -40.0f : 40.0f;
+    }
+    for (size_t way = 0; way < 2; way++) {
+        vd_hnsw *index =
+            help_new(&(vd_hnsw_options){.dimension = D, .m = M, .ef_construction = VD_EF_CONSTRUCTION_MIN});
+        numbered n = number_items(vectors, 2 * GROUPS, 0);
+        for (uint32_t i = 0; i < 2 * GROUPS; i++) {
+            n.items[i].vector = vectors + (size_t)(i % GROUPS) * D;
+        }
+        OK(vd_hnsw_add(index, n.items, 2 * GROUPS, NULL, err));
+        OK(vd_hnsw_delete(index, n.ids, deaths[way], NULL, NULL, err));
+        help_check(index, "after the representatives have died");
+        uint32_t thin = 0;
+        for (uint32_t slot = 0; slot < atomic_load(&index->slots); slot++) {
+            thin += slot_state(index, slot) == STATE_LIVE && !twin_of_another(index, slot) &&
+                    links_count(base_links(index, slot), index->m0) < LEAST;
+        }
+        if (thin) {
+            fail_msg("%u deaths: %u of %u nodes have fewer than %u links", deaths[way], thin, GROUPS, LEAST);
+        }
+        numbered_free(&n);
+        vd_hnsw_free(index);
+    }
+    free(vectors);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deleting_a_copy_takes_a_step),
+        cmocka_unit_test(heirs_get_links),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
