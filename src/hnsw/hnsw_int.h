@@ -584,7 +584,9 @@ void back_links_apply(vd_hnsw *h, size_t count, float alpha, const vd_executor *
 /* ---- tree.c ---- */
 /* Makes one of the nodes in the base list of `slot`, or whoever has room near them, its parent, and puts it into that list; returns
  * it. The link back is the caller's to add. Not in parallel. */
-uint32_t tree_adopt(vd_hnsw *h, scratch *s, uint32_t slot);
+uint32_t tree_adopt(vd_hnsw *h, uint32_t slot);
+/* By all bits, as links are chosen. */
+float pair_distance(const vd_hnsw *h, scratch *s, uint32_t a, uint32_t b);
 /* Takes a dying node out of the tree, its children find new parents. Writer only. */
 void tree_remove(vd_hnsw *h, scratch *s, uint32_t slot);
 static inline bool tree_link(const vd_hnsw *h, uint32_t a, uint32_t b) {

@@ -225,14 +225,6 @@ static void choose_task(void *arg, uint32_t index) {
     }
 }
 
-static float pair_distance(const vd_hnsw *h, scratch *s, uint32_t a, uint32_t b) {
-    walk_query q;
-    float d[KERNEL_OUT_PAD];
-    pair_query(h, s, a, &q);
-    walk_distances(s, &q, &b, 1, d);
-    return d[0];
-}
-
 /* Step 2: parents, the notes moved together, the entry point. Returns the number of notes. */
 static size_t join(link_batch *b) {
     vd_hnsw *h = b->h;
@@ -244,7 +236,7 @@ static size_t join(link_batch *b) {
             h->root = slot;
             atomic_store_explicit(&h->entry, entry_make(slot, level), memory_order_release);
         } else {
-            uint32_t parent = tree_adopt(h, h->writer_scratch, slot);
+            uint32_t parent = tree_adopt(h, slot);
             bool noted = false;
             for (uint32_t j = 0; j < b->back_count[i] && !noted; j++) {
                 noted = h->work.back[count + j].target == parent && h->work.back[count + j].level == 0;

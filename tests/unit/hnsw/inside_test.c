@@ -3,6 +3,7 @@
  * tree (counted, not timed), which levels nodes get, how far memory is set aside, how ids hash.
  */
 #include <inttypes.h>
+#include <math.h>
 
 #include "engine_help.h"
 #include "hnsw/hnsw_int.h"
@@ -123,10 +124,61 @@ static void heirs_get_links(void **state) {
     free(vectors);
 }
 
+/* ---- the tree ---- */
+
+typedef enum layout { SPREAD, IN_A_LINE, TENFOLD, LAYOUTS } layout;
+
+static void the_tree_takes_few_steps(void **state) {
+    (void)state;
+    enum { D = 8 };
+    const uint32_t count = help_amount(8000, 4000);
+    const char *const names[] = {"spread", "in a line", "lengths that vary tenfold"};
+    float *vectors = calloc((size_t)count * D, sizeof *vectors);
+    assert_non_null(vectors);
+    for (layout l = 0; l < LAYOUTS; l++) {
+        rng r = {5};
+        data_fill(&r, SHAPE_UNIFORM, vectors, count, D);
+        for (uint32_t i = 0; i < count; i++) {
+            double length = l == TENFOLD ? pow(10.0, 2.0 * rng_unit(&r)) : 1.0;
+            for (uint32_t j = 0; j < D; j++) {
+                float *x = &vectors[(size_t)i * D + j];
+                *x = l == IN_A_LINE ? (float)(i + 1) * (j == 0) : (float)(*x * length);
+            }
+        }
+        for (uint32_t m = 2; m <= 4; m++) {
+            vd_hnsw *index = help_new(
+                &(vd_hnsw_options){.dimension = D, .metric = VD_METRIC_EUCLIDEAN, .m = m, .ef_construction = 20});
+            numbered n = number_items(vectors, count, D);
+            OK(vd_hnsw_add(index, n.items, count / 2, NULL, err));
+            for (uint32_t i = count / 2; i < count; i++) {
+                OK(vd_hnsw_add(index, n.items + i, 1, NULL, err));
+            }
+            help_check(index, names[l]);
+            uint64_t added = index->write_steps;
+            index->write_steps = 0;
+            for (uint32_t i = 0; i < count; i += 4) {
+                delete_one(index, n.ids[i]);
+            }
+            help_check(index, names[l]);
+            if (added > 8ull * count) {
+                fail_msg("%s, m = %u: %" PRIu64 " steps for %u adds", names[l], m, added, count);
+            }
+            /* Along a line the tree is a line too, and how far up it goes is no matter of m. */
+            if (l != IN_A_LINE && index->write_steps > 64ull * count) {
+                fail_msg("%s, m = %u: %" PRIu64 " steps for %u deletes", names[l], m, index->write_steps, count / 4);
+            }
+            numbered_free(&n);
+            vd_hnsw_free(index);
+        }
+    }
+    free(vectors);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deleting_a_copy_takes_a_step),
         cmocka_unit_test(heirs_get_links),
+        cmocka_unit_test(the_tree_takes_few_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
