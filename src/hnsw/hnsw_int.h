@@ -265,8 +265,9 @@ struct vd_hnsw {
     uint32_t free_uppers[VD_LEVELS_MAX]; /* by number of blocks, list through the blocks' first word */
 
     id_store id_store;
-    hnsw_map id_map;     /* id -> live slot */
-    hnsw_map vector_map; /* vector bits -> representative */
+    uint64_t map_seeds[2]; /* of this index and run; set with the first table */
+    hnsw_map id_map;       /* id -> live slot */
+    hnsw_map vector_map;   /* vector bits -> representative */
 
     _Atomic uint64_t entry;  /* level << 32 | slot; ENTRY_NONE when the graph is empty */
     uint32_t root;           /* of the tree; the writer's */
@@ -363,7 +364,7 @@ static inline uint32_t level_of(const vd_hnsw *h, uint32_t slot) {
     return atomic_load_explicit(&h->levels[slot], memory_order_relaxed);
 }
 static inline uint32_t upper_of(const vd_hnsw *h, uint32_t slot) {
-    return atomic_load_explicit(&h->upper[slot], memory_order_relaxed) - 1u; /* BLOCK_NONE is stored as 0 */
+    return atomic_load_explicit(&h->upper[slot], memory_order_acquire) - 1u; /* BLOCK_NONE is stored as 0 */
 }
 static inline uint32_t twin_next(const vd_hnsw *h, uint32_t slot) {
     return atomic_load_explicit(&h->twin[slot], memory_order_acquire) - 1u; /* SLOT_NONE is stored as 0 */
@@ -430,7 +431,9 @@ size_t ids_bytes(const vd_hnsw *h);
 void ids_close(vd_hnsw *h);
 
 /* ---- map.c ---- */
+/* The same everywhere, for the same seed. */
 uint64_t hash_bytes(uint64_t seed, const void *data, size_t size);
+/* For the maps: of this index in this run, so that nobody can choose ids or vectors that collide. */
 uint64_t hash_id(const vd_hnsw *h, vd_id id);
 uint64_t hash_vector(const vd_hnsw *h, const float *vector);
 vd_status map_reserve(vd_hnsw *h, hnsw_map *map, uint64_t more);

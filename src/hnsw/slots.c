@@ -87,7 +87,8 @@ void slot_set_level(vd_hnsw *h, uint32_t slot, uint32_t level) {
         for (uint32_t i = 0; i < level; i++) {
             atomic_store_explicit(h->upper_links + (size_t)(block + i) * h->upper_stride, 0, memory_order_relaxed);
         }
-        atomic_store_explicit(&h->upper[slot], block + 1, memory_order_relaxed);
+        /* A snapshot may be looking at a copy that rises: its lists are empty before they can be found. */
+        atomic_store_explicit(&h->upper[slot], block + 1, memory_order_release);
         break;
     }
     atomic_store_explicit(&h->levels[slot], (uint8_t)level, memory_order_relaxed);

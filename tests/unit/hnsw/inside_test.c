@@ -174,11 +174,75 @@ static void the_tree_takes_few_steps(void **state) {
     free(vectors);
 }
 
+/* ---- levels ---- */
+
+static void levels_are_what_ids_say(void **state) {
+    (void)state;
+    enum { COUNT = 6000, CALL = 50 };
+    float *vectors = calloc(COUNT * 2, sizeof *vectors);
+    assert_non_null(vectors);
+    rng r = {17};
+    data_fill(&r, SHAPE_UNIFORM, vectors, COUNT, 2);
+    for (uint32_t m = 2; m <= 16; m *= 2) {
+        vd_hnsw *index = help_new(&(vd_hnsw_options){.dimension = 2, .m = m, .ef_construction = 8, .seed = m});
+        numbered n = number_items(vectors, COUNT, 2);
+        if (index->upper_limit < index->slot_limit / (m - 1)) {
+            fail_msg("m = %u: %u upper blocks for %u nodes", m, index->upper_limit, index->slot_limit);
+        }
+        OK(vd_hnsw_add(index, n.items, COUNT / 2, NULL, err));
+        for (uint32_t i = COUNT / 2; i < COUNT; i += CALL) {
+            OK(vd_hnsw_add(index, n.items + i, CALL, NULL, err));
+        }
+        for (uint32_t slot = 0; slot < COUNT; slot++) {
+            uint32_t wanted = twin_of_another(index, slot) ? 0 : slot_level(index, slot_id(index, slot));
+            if (level_of(index, slot) != wanted) {
+                fail_msg("m = %u: slot %u on level %u instead of %u", m, slot, level_of(index, slot), wanted);
+            }
+        }
+        numbered_free(&n);
+        vd_hnsw_free(index);
+    }
+    free(vectors);
+}
+
+/* ---- hashes ---- */
+
+/* Words chosen to make a factor of the known function 0: what stands beside them must count all the same. And nobody knows the function
+ * of another index. */
+static void hashes_cannot_be_chosen(void **state) {
+    (void)state;
+    enum { COUNT = 500, SIZE = 24 };
+    const uint64_t constants[] = {0xE7037ED1A0B428DBull,
+                                  0xA0761D6478BD642Full ^ 0x9E3779B97F4A7C15ull ^ SIZE * 0xE7037ED1A0B428DBull};
+    const float vector[2] = {1.0f, 2.0f};
+    vd_hnsw *two[2];
+    for (size_t i = 0; i < 2; i++) {
+        two[i] = help_new(&(vd_hnsw_options){.dimension = 2});
+        OK(vd_hnsw_add(two[i], &(vd_hnsw_item){.id = {"a", 1}, .vector = vector}, 1, NULL, err));
+    }
+    for (size_t way = 0; way < 2; way++) {
+        uint64_t hashes[COUNT];
+        for (uint64_t i = 0; i < COUNT; i++) {
+            uint64_t words[SIZE / 8] = {way == 0 ? i : constants[1], way == 0 ? constants[0] : i, 7};
+            vd_id id = {(const char *)words, SIZE};
+            hashes[i] = hash_id(two[0], id);
+            assert_int_not_equal(hashes[i], hash_id(two[1], id));
+            for (uint64_t j = 0; j < i; j++) {
+                assert_int_not_equal(hashes[i], hashes[j]);
+            }
+        }
+    }
+    assert_int_not_equal(hash_vector(two[0], vector), hash_vector(two[1], vector));
+    assert_int_equal(slot_level(two[0], (vd_id){"x", 1}), slot_level(two[1], (vd_id){"x", 1}));
+    vd_hnsw_free(two[0]);
+    vd_hnsw_free(two[1]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(deleting_a_copy_takes_a_step),
-        cmocka_unit_test(heirs_get_links),
-        cmocka_unit_test(the_tree_takes_few_steps),
+        cmocka_unit_test(deleting_a_copy_takes_a_step), cmocka_unit_test(heirs_get_links),
+        cmocka_unit_test(the_tree_takes_few_steps),     cmocka_unit_test(levels_are_what_ids_say),
+        cmocka_unit_test(hashes_cannot_be_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
