@@ -95,12 +95,13 @@ typedef struct form {
     bool codes;
     bool keep; /* float32 values can be restored bit for bit */
     plane planes[FORM_PLANES];
-    plane exceptions;         /* stride 4: blocks of bytes, allocated by size class */
+    plane exceptions;         /* blocks of `stride` bytes, lists of them allocated by size class */
     pthread_mutex_t lock;     /* exceptions_used and exceptions_free: vectors are written by several threads */
-    uint64_t exceptions_used; /* blocks of 4 bytes handed out; block 0 is none */
+    uint64_t exceptions_used; /* blocks handed out; block 0 is none */
     uint64_t exceptions_ready;
-    uint32_t *exceptions_free; /* [classes] first free block of so many units, list through the first word */
-    size_t exceptions_classes;
+    uint32_t
+        *exceptions_free; /* [exceptions_most + 1] first free list of so many blocks, chained through the first word */
+    size_t exceptions_most; /* blocks that a vector can need */
 } form;
 
 typedef struct map_table map_table;
@@ -333,7 +334,6 @@ form *form_new(vd_hnsw *h, vd_encoding encoding, uint64_t slots);
 void form_free(vd_hnsw *h, form *f);
 /* Slots from..to become usable, and what the vectors of `more` slots can need beside the planes. */
 bool form_commit(form *f, uint64_t from, uint64_t to, uint64_t filled, uint64_t more);
-size_t form_slot_bytes(const vd_hnsw *h, const form *f); /* but exceptions */
 uint64_t form_bytes(const form *f, uint64_t slots);
 static inline form *form_of(const vd_hnsw *h) {
     return atomic_load_explicit(&((vd_hnsw *)h)->form, memory_order_acquire);

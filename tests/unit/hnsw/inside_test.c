@@ -1,6 +1,7 @@
 /*
  * inside_test.c - what the public header of the engine cannot show: how many steps a write takes along chains of copies and in the
- * tree (counted, not timed), which levels nodes get, how far memory is set aside, how ids hash.
+ * tree (counted, not timed), which levels nodes get, how far memory is set aside, how ids hash; and what only a larger machine than
+ * this would come to.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -238,11 +239,93 @@ static void hashes_cannot_be_chosen(void **state) {
     vd_hnsw_free(two[1]);
 }
 
+/* ---- forms ---- */
+
+/* What a machine with hundreds of gigabytes can hold; here it is address space alone. */
+static void a_form_for_all_slots(void **state) {
+    (void)state;
+    const struct { uint32_t dimension, slots; } sizes[] = {{384, 40000000}, {1536, 12000000}, {16, 400000000}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        vd_hnsw *index = help_new(&(vd_hnsw_options){.dimension = sizes[i].dimension});
+        const uint32_t limit = index->slot_limit;
+        for (vd_encoding e = VD_ENCODING_SQ8; e <= VD_ENCODING_F16; e++) {
+            index->slot_limit = sizes[i].slots;
+            form *f = form_new(index, e, sizes[i].slots);
+            if (!f) {
+                fail_msg("%u slots, dimension %u, %s: no form", sizes[i].slots, sizes[i].dimension,
+                         vd_encoding_name(e));
+            }
+            form_free(index, f);
+            index->slot_limit = limit;
+        }
+        vd_hnsw_free(index);
+    }
+}
+
+/* The longest lists there are, where blocks are large; given back and taken again. */
+static void exceptions_in_large_blocks(void **state) {
+    (void)state;
+    enum { D = 100, SLOTS = 600 };
+    vd_hnsw *index = help_new(&(vd_hnsw_options){.dimension = D, .metric = VD_METRIC_EUCLIDEAN});
+    const uint32_t limit = index->slot_limit;
+    for (vd_encoding e = VD_ENCODING_SQ8; e <= VD_ENCODING_F16; e++) {
+        index->slot_limit = 500000000;
+        form *f = form_new(index, e, SLOTS);
+        assert_non_null(f);
+        assert_true(f->exceptions.stride > 4);
+        for (uint32_t round = 0; round < 2; round++) {
+            for (uint32_t slot = 0; slot < SLOTS; slot++) {
+                float vector[D], back[D];
+                for (uint32_t i = 0; i < D; i++) { /* all but one far below half a step */
+                    vector[i] = i == slot % D ? 1000.0f : 1e-7f * (float)(i + slot + round);
+                }
+                form_write(index, f, slot, vector);
+                form_read(index, f, slot, back);
+                assert_memory_equal(vector, back, sizeof vector);
+            }
+            assert_true(f->exceptions_used <= 1 + SLOTS * f->exceptions_most);
+            for (uint32_t slot = 0; slot < SLOTS; slot++) {
+                form_release(f, slot);
+            }
+        }
+        form_free(index, f);
+        index->slot_limit = limit;
+    }
+    vd_hnsw_free(index);
+}
+
+/* Without memory for another form an index stays as it is, and is not looked at again with every add. */
+static void a_failed_conversion_is_not_tried_at_once(void **state) {
+    (void)state;
+    enum { COUNT = ENCODING_CHECK_ITEMS + 40, D = 8 };
+    fault_allocator a;
+    fault_allocator_init(&a);
+    float *vectors = calloc(COUNT * D, sizeof *vectors);
+    assert_non_null(vectors);
+    rng r = {23};
+    data_fill(&r, SHAPE_CLUSTERED, vectors, COUNT, D);
+    vd_hnsw *index = help_new(&(vd_hnsw_options){.dimension = D, .m = 4, .ef_construction = 16, .allocator = &a.face});
+    numbered n = number_items(vectors, COUNT, D);
+    OK(vd_hnsw_add(index, n.items, ENCODING_CHECK_ITEMS - 1, NULL, err));
+    OK(vd_hnsw_reserve(index, COUNT, COUNT * sizeof(uint32_t), err));
+    atomic_store(&a.budget, 0);
+    for (uint32_t i = ENCODING_CHECK_ITEMS - 1; i < COUNT; i++) {
+        OK(vd_hnsw_add(index, n.items + i, 1, NULL, err));
+    }
+    assert_int_equal(atomic_load(&a.failed), 1);
+    atomic_store(&a.budget, -1);
+    vd_hnsw_free(index);
+    numbered_free(&n);
+    free(vectors);
+    assert_int_equal(atomic_load(&a.blocks), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(deleting_a_copy_takes_a_step), cmocka_unit_test(heirs_get_links),
         cmocka_unit_test(the_tree_takes_few_steps),     cmocka_unit_test(levels_are_what_ids_say),
-        cmocka_unit_test(hashes_cannot_be_chosen),
+        cmocka_unit_test(hashes_cannot_be_chosen),      cmocka_unit_test(a_form_for_all_slots),
+        cmocka_unit_test(exceptions_in_large_blocks),   cmocka_unit_test(a_failed_conversion_is_not_tried_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
