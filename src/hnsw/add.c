@@ -90,6 +90,7 @@ static void take_slots(vd_hnsw *h, const vd_hnsw_item *items, size_t count) {
         uint32_t slot = slot_take(h);
         ids_set(h, slot, items[i].id);
         if (items[i].payload) { /* NULL already; an index without payloads never touches their plane */
+            h->has_payloads = true;
             atomic_store_explicit(&h->payloads[slot], items[i].payload, memory_order_relaxed);
         }
         h->work.slots[i] = slot;
@@ -112,12 +113,7 @@ static size_t separate_twins(vd_hnsw *h, const vd_hnsw_item *items, size_t count
             slot_set_level(h, slot, slot_level(h, slot_id(h, slot)));
             h->work.nodes[nodes++] = slot;
         } else {
-            atomic_store_explicit(&h->is_twin[slot], 1, memory_order_relaxed);
-            atomic_store_explicit(&h->parent[slot], representative, memory_order_release);
-            if (twin_next(h, representative) != twin_next(h, slot)) {
-                twin_set_next(h, slot, twin_next(h, representative));
-            }
-            twin_set_next(h, representative, slot);
+            twin_attach(h, slot, representative);
         }
     }
     return nodes;

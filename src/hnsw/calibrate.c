@@ -273,7 +273,8 @@ vd_status encoding_check(vd_hnsw *h, const vd_executor *executor) {
     bool had_high = atomic_load_explicit(&h->walk_high, memory_order_relaxed);
     calibration c = {.h = h, .ranks = true, .cap = POOL_ADAPTIVE};
     if (!had_codes && convert_locked(h, VD_ENCODING_SQ8, executor, NULL) != VD_OK) {
-        atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release); /* not with every add */
+        /* Not again with every add: when the index has grown. */
+        atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release);
         return VD_OUT_OF_MEMORY;
     }
     const uint32_t wanted = CHECK_SAMPLE;

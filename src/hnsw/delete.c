@@ -1,10 +1,11 @@
 /*
  * delete.c - real deletes. A dead slot leaves every answer at once, its children in the tree find new parents at once, and within
- * a bounded number of deaths a sweep takes it out of every list: each node that links to the dead gets its list pruned anew from
- * its live neighbours and those of its dead ones. Then the slot is retired and used again.
+ * a bounded number of deaths a sweep takes it out of every list: what lives of the list stays, and in place of the dead come the
+ * best of the live nodes behind them. Then the slot is retired and used again.
  *
- * Until the sweep the dead still route searches and take room in their pools, so a search adds their number to its ef; that is why
- * the number is bounded. (Finding all in-links without a sweep would need reverse lists: twice the memory of the lists.)
+ * Until the sweep the dead still route searches and take room in their pools: a search that finds too many of them there walks once
+ * more with more room (search.c). That is why their number is bounded. (Finding all in-links without a sweep would need reverse
+ * lists: twice the memory of the lists.)
  */
 #include <string.h>
 
@@ -138,29 +139,45 @@ static void sweep_dead(vd_hnsw *h, const vd_executor *executor) {
     atomic_store_explicit(&h->dead_pending, 0, memory_order_release);
 }
 
-static void unchain(vd_hnsw *h, uint32_t slot) {
-    uint32_t at = parent_of(h, slot);
-    while (twin_next(h, at) != slot) {
-        at = twin_next(h, at);
-    }
-    twin_set_next(h, at, twin_next(h, slot));
-}
-
 static uint64_t stored_hash(vd_hnsw *h, uint32_t slot) {
     form_read(h, form_of(h), slot, h->writer_scratch->pair_vector);
     return hash_vector(h, h->writer_scratch->pair_vector);
 }
 
-/* The first of the chain takes the dead representative's place in the graph. The chain behind it is already its own. */
-static void promote(vd_hnsw *h, uint32_t dead, uint32_t heir) {
+/* The lot that `slot` draws when `dead` leaves a place. */
+static uint64_t lot_of(uint32_t slot, uint32_t dead) {
+    uint64_t x = ((uint64_t)dead << 32 | slot) * 0x9E3779B97F4A7C15ull;
+    x = (x ^ x >> 32) * 0xD6E8FEB86659FD93ull;
+    return x ^ x >> 32;
+}
+
+/* The copy that takes the place of its dead representative comes to the front of the chain. Every copy must then be told, so whose
+ * turn it is falls by lot: whatever the order of deaths, the next one rarely meets the one chosen, and n deaths cost some n steps. (By
+ * age it would be n^2 / 2: in order of insertion each death would be the representative's.) A search that is in the middle of the chain
+ * can miss the heir, which it then meets as a node or not at all; one that comes to it later misses none. */
+static uint32_t choose_heir(vd_hnsw *h, uint32_t dead) {
+    uint32_t first = twin_next(h, dead), heir = first;
+    for (uint32_t t = twin_next(h, first); t != SLOT_NONE; t = twin_next(h, t)) {
+        heir = lot_of(t, dead) < lot_of(heir, dead) ? t : heir;
+        h->write_steps++;
+    }
+    twin_to_front(h, heir, dead);
+    return heir;
+}
+
+/* Gives a copy its dead representative's place in the graph, and the chain. */
+static uint32_t promote(vd_hnsw *h, uint32_t dead) {
+    uint32_t heir = choose_heir(h, dead);
     map_swing(&h->vector_map, stored_hash(h, heir), dead, heir);
     for (uint32_t t = twin_next(h, heir); t != SLOT_NONE; t = twin_next(h, t)) {
         atomic_store_explicit(&h->parent[t], heir, memory_order_release);
+        h->write_steps++;
     }
     atomic_store_explicit(&h->is_twin[heir], 0, memory_order_relaxed);
     atomic_store_explicit(&h->parent[heir], SLOT_NONE, memory_order_release);
     slot_set_level(h, heir, slot_level(h, slot_id(h, heir)));
     link_nodes(h, &heir, 1, NULL);
+    return heir;
 }
 
 void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
@@ -168,7 +185,7 @@ void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
     for (size_t i = 0; i < count; i++) {
         retire(h, RETIRED_PAYLOAD, (uintptr_t)atomic_load_explicit(&h->payloads[victims[i]], memory_order_relaxed), 0);
         if (twin_of_another(h, victims[i])) { /* all dead twins go before a chain looks for an heir */
-            unchain(h, victims[i]);
+            twin_detach(h, victims[i]);
             retire(h, RETIRED_SLOT, victims[i], 0);
         }
     }
@@ -183,14 +200,16 @@ void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
             atomic_fetch_sub_explicit(&h->linked, 1, memory_order_relaxed);
         }
     }
+    size_t thin = 0; /* heirs among so many dead that their pools held little else: work.nodes, free since linking */
     for (size_t i = 0; i < count; i++) {
         uint32_t slot = victims[i];
         if (twin_of_another(h, slot)) {
             continue;
         }
-        uint32_t heir = twin_next(h, slot);
-        if (heir != SLOT_NONE) {
-            promote(h, slot, heir);
+        if (twin_next(h, slot) != SLOT_NONE) {
+            uint32_t heir = promote(h, slot);
+            h->work.nodes[thin] = heir;
+            thin += link_found_few(h, heir);
         } else {
             map_remove(&h->vector_map, stored_hash(h, slot), slot);
         }
@@ -198,9 +217,10 @@ void bury(vd_hnsw *h, size_t count, const vd_executor *executor) {
     atomic_store_explicit(&h->dead_pending, (uint32_t)h->dead_count, memory_order_release);
     uint64_t limit = vd_hnsw_count(h) / 4096;
     limit = limit < SWEEP_LEAST ? SWEEP_LEAST : limit > SWEEP_MOST ? SWEEP_MOST : limit;
-    if (h->dead_count > limit || (h->dead_count && h->root == SLOT_NONE)) {
+    if (h->dead_count > limit || thin || (h->dead_count && h->root == SLOT_NONE)) {
         sweep_dead(h, executor);
     }
+    link_more(h, h->work.nodes, thin);
 }
 
 vd_status vd_hnsw_delete(vd_hnsw *h, const vd_id *ids, size_t count, const vd_executor *executor, size_t *deleted,
@@ -224,7 +244,7 @@ vd_status vd_hnsw_delete(vd_hnsw *h, const vd_id *ids, size_t count, const vd_ex
         bury(h, dead, executor);
         atomic_store_explicit(&h->in_flux, false, memory_order_release);
         reclaim(h, false);
-        reserve_used(h, count);
+        reserve_used(h, dead);
     }
     pthread_mutex_unlock(&h->writer);
     if (deleted) {

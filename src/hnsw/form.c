@@ -21,8 +21,8 @@
 #include "hnsw/hnsw_int.h"
 
 #define SCALE_LEAST     1e-35f /* below, a scale would leave float32's normal range: such a vector gets codes of 0 */
-#define BLOCK_BYTES     4u
-#define EXCEPTIONS_STEP 8192u /* blocks made usable at a time */
+#define BLOCK_LEAST     4u     /* bytes: a free list's next block stands in its first */
+#define EXCEPTIONS_STEP 8192u  /* blocks made usable at a time */
 
 /* ---- half precision in plain C: the same bits everywhere ---- */
 
@@ -101,15 +101,35 @@ static void describe(const vd_hnsw *h, form *f) {
         p[i].payload = true;
         p[i].walked = i != FORM_NORM2 && i != FORM_HEAD;
     }
-    f->exceptions.stride = f->keep && (f->codes || f->encoding == VD_ENCODING_F16) ? BLOCK_BYTES : 0;
+    f->exceptions.stride = f->keep && (f->codes || f->encoding == VD_ENCODING_F16) ? BLOCK_LEAST : 0;
 }
 
-/* Bytes of the longest list of exceptions, with its count. */
-static size_t exceptions_most(const vd_hnsw *h) {
-    return 4 + 2 * (size_t)h->options.dimension;
+/* Bytes of the longest list of exceptions, with its head: an upper byte for each code, the upper half for each f16. */
+static size_t exceptions_bytes(const vd_hnsw *h, const form *f) {
+    return 2 + (f->codes ? 1 : 2) * (size_t)h->options.dimension;
 }
-static size_t blocks_of(size_t bytes) {
-    return (bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
+static size_t blocks_of(const form *f, size_t bytes) {
+    return (bytes + f->exceptions.stride - 1) / f->exceptions.stride;
+}
+
+/* Blocks are numbered in 32 bits: they are so large that all slots may have their longest lists, and a quarter more, as lists that were
+ * given back serve only their like. 4 bytes up to some 60 GB of memory; a list of few exceptions takes one block then. */
+static bool open_exceptions(vd_hnsw *h, form *f) {
+    uint64_t blocks = 0;
+    for (;; f->exceptions.stride *= 2) {
+        f->exceptions_most = blocks_of(f, exceptions_bytes(h, f));
+        blocks = (uint64_t)h->slot_limit * f->exceptions_most;
+        blocks += blocks / 4 + 1;
+        if (blocks <= UINT32_MAX) {
+            break;
+        }
+    }
+    f->exceptions_used = 1;
+    f->exceptions_free = mem_alloc_array(&h->allocator, f->exceptions_most + 1, sizeof *f->exceptions_free);
+    if (f->exceptions_free) {
+        memset(f->exceptions_free, 0, (f->exceptions_most + 1) * sizeof *f->exceptions_free);
+    }
+    return f->exceptions_free && plane_open(&f->exceptions, blocks);
 }
 
 form *form_new(vd_hnsw *h, vd_encoding encoding, uint64_t slots) {
@@ -127,15 +147,8 @@ form *form_new(vd_hnsw *h, vd_encoding encoding, uint64_t slots) {
     for (size_t i = 0; i < FORM_PLANES && done; i++) {
         done = plane_open(&f->planes[i], h->slot_limit);
     }
-    if (f->exceptions.stride) {
-        f->exceptions_classes = blocks_of(exceptions_most(h)) + 1;
-        f->exceptions_used = 1;
-        f->exceptions_free = mem_alloc_array(&h->allocator, f->exceptions_classes, sizeof *f->exceptions_free);
-        uint64_t blocks = (uint64_t)h->slot_limit * blocks_of(exceptions_most(h));
-        done = done && f->exceptions_free && plane_open(&f->exceptions, blocks > UINT32_MAX ? UINT32_MAX : blocks);
-        if (f->exceptions_free) {
-            memset(f->exceptions_free, 0, f->exceptions_classes * sizeof *f->exceptions_free);
-        }
+    if (done && f->exceptions.stride) {
+        done = open_exceptions(h, f);
     }
     if (!done || !form_commit(f, 0, slots, slots, slots)) {
         form_free(h, f);
@@ -152,7 +165,7 @@ void form_free(vd_hnsw *h, form *f) {
         plane_close(&f->planes[i]);
     }
     plane_close(&f->exceptions);
-    mem_release(&h->allocator, f->exceptions_free, f->exceptions_classes * sizeof *f->exceptions_free);
+    mem_release(&h->allocator, f->exceptions_free, (f->exceptions_most + 1) * sizeof *f->exceptions_free);
     pthread_mutex_destroy(&f->lock);
     mem_release(&h->allocator, f, sizeof *f);
 }
@@ -165,8 +178,8 @@ bool form_commit(form *f, uint64_t from, uint64_t to, uint64_t filled, uint64_t 
     }
     if (f->exceptions.stride && more) {
         /* The most that so many vectors could need. Pages that nothing is written to cost nothing. */
-        uint64_t wanted = f->exceptions_used + more * f->exceptions_classes;
-        uint64_t most = f->exceptions.reserved / BLOCK_BYTES;
+        uint64_t wanted = f->exceptions_used + more * f->exceptions_most;
+        uint64_t most = f->exceptions.reserved / f->exceptions.stride;
         most = most > UINT32_MAX ? UINT32_MAX : most;
         if (wanted > most) {
             return false;
@@ -183,20 +196,15 @@ bool form_commit(form *f, uint64_t from, uint64_t to, uint64_t filled, uint64_t 
     return true;
 }
 
-size_t form_slot_bytes(const vd_hnsw *h, const form *f) {
-    (void)h;
-    size_t total = 0;
-    for (size_t i = 0; i < FORM_PLANES; i++) {
-        total += f->planes[i].stride;
-    }
-    return total;
-}
-
 uint64_t form_bytes(const form *f, uint64_t slots) {
-    return slots * form_slot_bytes(NULL, f) + f->exceptions_used * f->exceptions.stride;
+    size_t slot_bytes = 0;
+    for (size_t i = 0; i < FORM_PLANES; i++) {
+        slot_bytes += f->planes[i].stride;
+    }
+    return slots * slot_bytes + f->exceptions_used * f->exceptions.stride;
 }
 
-/* ---- exceptions: blocks of 4 bytes, {size class << 1 | sparse, bytes} ---- */
+/* ---- exceptions: lists of blocks, {blocks << 1 | sparse, bytes} ---- */
 
 typedef struct exception_list {
     uint16_t head;
@@ -204,11 +212,11 @@ typedef struct exception_list {
 } exception_list;
 
 static exception_list *exceptions_at(const form *f, uint32_t block) {
-    return (exception_list *)(void *)(f->exceptions.base + (size_t)block * BLOCK_BYTES);
+    return (exception_list *)(void *)(f->exceptions.base + (size_t)block * f->exceptions.stride);
 }
 
 static uint32_t exceptions_take(form *f, size_t bytes, bool sparse) {
-    size_t units = blocks_of(bytes + sizeof(exception_list));
+    size_t units = blocks_of(f, bytes + sizeof(exception_list));
     pthread_mutex_lock(&f->lock);
     uint32_t block = f->exceptions_free[units];
     if (block) {

@@ -95,12 +95,13 @@ typedef struct form {
     bool codes;
     bool keep; /* float32 values can be restored bit for bit */
     plane planes[FORM_PLANES];
-    plane exceptions;         /* stride 4: blocks of bytes, allocated by size class */
+    plane exceptions;         /* blocks of `stride` bytes, lists of them allocated by size class */
     pthread_mutex_t lock;     /* exceptions_used and exceptions_free: vectors are written by several threads */
-    uint64_t exceptions_used; /* blocks of 4 bytes handed out; block 0 is none */
+    uint64_t exceptions_used; /* blocks handed out; block 0 is none */
     uint64_t exceptions_ready;
-    uint32_t *exceptions_free; /* [classes] first free block of so many units, list through the first word */
-    size_t exceptions_classes;
+    uint32_t
+        *exceptions_free; /* [exceptions_most + 1] first free list of so many blocks, chained through the first word */
+    size_t exceptions_most; /* blocks that a vector can need */
 } form;
 
 typedef struct map_table map_table;
@@ -263,12 +264,14 @@ struct vd_hnsw {
     /* free things; the writer's */
     uint32_t free_slots;                 /* list through parent[] */
     uint32_t free_count;                 /* on both lists */
+    bool has_payloads, has_twins;        /* ever: else nothing has touched their planes */
     uint32_t free_returned;              /* the same of slots whose pages have been given back: taken last */
     uint32_t free_uppers[VD_LEVELS_MAX]; /* by number of blocks, list through the blocks' first word */
 
     id_store id_store;
-    hnsw_map id_map;     /* id -> live slot */
-    hnsw_map vector_map; /* vector bits -> representative */
+    uint64_t map_seeds[2]; /* of this index and run; set with the first table */
+    hnsw_map id_map;       /* id -> live slot */
+    hnsw_map vector_map;   /* vector bits -> representative */
 
     _Atomic uint64_t entry;  /* level << 32 | slot; ENTRY_NONE when the graph is empty */
     uint32_t root;           /* of the tree; the writer's */
@@ -310,7 +313,7 @@ struct vd_hnsw {
     uint32_t optimize_next;     /* slot at which it goes on */
     uint64_t optimized_items;   /* at the end of the last whole pass */
     _Atomic bool recalibrate;   /* a pass has ended since the last calibration */
-    uint64_t id_bytes_live;
+    uint64_t write_steps;       /* along chains of copies, and up and down the tree: what tests count */
 };
 
 #define ENTRY_NONE UINT64_MAX
@@ -337,7 +340,6 @@ form *form_new(vd_hnsw *h, vd_encoding encoding, uint64_t slots);
 void form_free(vd_hnsw *h, form *f);
 /* Slots from..to become usable, and what the vectors of `more` slots can need beside the planes. */
 bool form_commit(form *f, uint64_t from, uint64_t to, uint64_t filled, uint64_t more);
-size_t form_slot_bytes(const vd_hnsw *h, const form *f); /* but exceptions */
 uint64_t form_bytes(const form *f, uint64_t slots);
 static inline form *form_of(const vd_hnsw *h) {
     return atomic_load_explicit(&((vd_hnsw *)h)->form, memory_order_acquire);
@@ -368,7 +370,7 @@ static inline uint32_t level_of(const vd_hnsw *h, uint32_t slot) {
     return atomic_load_explicit(&h->levels[slot], memory_order_relaxed);
 }
 static inline uint32_t upper_of(const vd_hnsw *h, uint32_t slot) {
-    return atomic_load_explicit(&h->upper[slot], memory_order_relaxed) - 1u; /* BLOCK_NONE is stored as 0 */
+    return atomic_load_explicit(&h->upper[slot], memory_order_acquire) - 1u; /* BLOCK_NONE is stored as 0 */
 }
 static inline uint32_t twin_next(const vd_hnsw *h, uint32_t slot) {
     return atomic_load_explicit(&h->twin[slot], memory_order_acquire) - 1u; /* SLOT_NONE is stored as 0 */
@@ -407,12 +409,17 @@ static inline uint32_t parent_of(const vd_hnsw *h, uint32_t slot) {
     return atomic_load_explicit(&h->parent[slot], memory_order_acquire);
 }
 
-/* ---- slots.c: taking and giving back slots, ids, upper blocks ---- */
+/* ---- slots.c: taking and giving back slots, chains of copies, ids, upper blocks ---- */
 uint32_t slot_take(vd_hnsw *h); /* memory has been reserved: cannot fail */
 void slot_release(vd_hnsw *h, uint32_t slot);
 uint32_t slot_level(const vd_hnsw *h, vd_id id);
 /* Gives the slot upper blocks for `level`; lowers the level when there are none. */
 void slot_set_level(vd_hnsw *h, uint32_t slot, uint32_t level);
+/* A slot that is in no list becomes one more exact copy of a node's vector: first of the chain behind it. And out of it again: what
+ * follows a copy that has left stays as it is, for readers who have just come to it. */
+void twin_attach(vd_hnsw *h, uint32_t slot, uint32_t representative);
+void twin_detach(vd_hnsw *h, uint32_t slot);
+void twin_to_front(vd_hnsw *h, uint32_t slot, uint32_t representative);
 /* A short id stands in the plane itself, in place of the pointer to it. */
 #define ID_INLINE sizeof(char *)
 static inline vd_id slot_id(const vd_hnsw *h, uint32_t slot) {
@@ -430,7 +437,9 @@ size_t ids_bytes(const vd_hnsw *h);
 void ids_close(vd_hnsw *h);
 
 /* ---- map.c ---- */
+/* The same everywhere, for the same seed. */
 uint64_t hash_bytes(uint64_t seed, const void *data, size_t size);
+/* For the maps: of this index in this run, so that nobody can choose ids or vectors that collide. */
 uint64_t hash_id(const vd_hnsw *h, vd_id id);
 uint64_t hash_vector(const vd_hnsw *h, const float *vector);
 vd_status map_reserve(vd_hnsw *h, hnsw_map *map, uint64_t more);
@@ -580,6 +589,10 @@ void links_add(const vd_hnsw *h, scratch *s, uint32_t from, uint32_t level, cand
 /* ---- link.c: putting nodes into the graph ---- */
 /* Links nodes that have been written and have a level, in batches that grow with the graph. */
 void link_nodes(vd_hnsw *h, const uint32_t *nodes, size_t count, const vd_executor *executor);
+/* Looks once more for neighbours of nodes that are in the graph and found too few; what they have stays. */
+void link_more(vd_hnsw *h, const uint32_t *nodes, size_t count);
+/* Whether a node that has just been linked found less than it must have, were nothing in its way. */
+bool link_found_few(const vd_hnsw *h, uint32_t slot);
 vd_status link_reserve(vd_hnsw *h);
 void link_close(vd_hnsw *h);
 /* Gathers back links by the list they go to and adds them, each list by one thread. w->back[0..count) in order. */
@@ -588,7 +601,9 @@ void back_links_apply(vd_hnsw *h, size_t count, float alpha, const vd_executor *
 /* ---- tree.c ---- */
 /* Makes one of the nodes in the base list of `slot`, or whoever has room near them, its parent, and puts it into that list; returns
  * it. The link back is the caller's to add. Not in parallel. */
-uint32_t tree_adopt(vd_hnsw *h, scratch *s, uint32_t slot);
+uint32_t tree_adopt(vd_hnsw *h, uint32_t slot);
+/* By all bits, as links are chosen. */
+float pair_distance(const vd_hnsw *h, scratch *s, uint32_t a, uint32_t b);
 /* Takes a dying node out of the tree, its children find new parents. Writer only. */
 void tree_remove(vd_hnsw *h, scratch *s, uint32_t slot);
 static inline bool tree_link(const vd_hnsw *h, uint32_t a, uint32_t b) {

@@ -225,14 +225,6 @@ static void choose_task(void *arg, uint32_t index) {
     }
 }
 
-static float pair_distance(const vd_hnsw *h, scratch *s, uint32_t a, uint32_t b) {
-    walk_query q;
-    float d[KERNEL_OUT_PAD];
-    pair_query(h, s, a, &q);
-    walk_distances(s, &q, &b, 1, d);
-    return d[0];
-}
-
 /* Step 2: parents, the notes moved together, the entry point. Returns the number of notes. */
 static size_t join(link_batch *b) {
     vd_hnsw *h = b->h;
@@ -244,7 +236,7 @@ static size_t join(link_batch *b) {
             h->root = slot;
             atomic_store_explicit(&h->entry, entry_make(slot, level), memory_order_release);
         } else {
-            uint32_t parent = tree_adopt(h, h->writer_scratch, slot);
+            uint32_t parent = tree_adopt(h, slot);
             bool noted = false;
             for (uint32_t j = 0; j < b->back_count[i] && !noted; j++) {
                 noted = h->work.back[count + j].target == parent && h->work.back[count + j].level == 0;
@@ -289,5 +281,68 @@ void link_nodes(vd_hnsw *h, const uint32_t *nodes, size_t count, const vd_execut
         back_links_apply(h, join(&b), ALPHA_ONLINE, alone ? NULL : executor);
         atomic_fetch_add_explicit(&h->linked, b.count, memory_order_relaxed);
         from += b.count;
+    }
+}
+
+/* ---- once more ---- */
+
+bool link_found_few(const vd_hnsw *h, uint32_t slot) {
+    uint64_t others = atomic_load_explicit(&((vd_hnsw *)h)->linked, memory_order_relaxed) - 1;
+    uint32_t least = h->m / 2, found = h->options.ef_construction / CHOICE_SHARE;
+    least = least < found ? least : found;
+    least = least < others ? least : (uint32_t)others;
+    return links_count(base_links(h, slot), h->m0) < least;
+}
+
+static void add_found(vd_hnsw *h, scratch *s, uint32_t slot, uint32_t level, uint32_t count) {
+    _Atomic uint32_t *list = level_links(h, slot, level);
+    uint32_t capacity = level_capacity(h, level), have = links_count(list, capacity), fresh = 0;
+    candidate *c = s->candidates;
+    uint32_t kept[2 * VD_M_MAX];
+    scratch_begin(s);
+    (void)first_met(s, slot);
+    for (uint32_t i = 0; i < have; i++) {
+        kept[i] = link_get(list, i);
+        (void)first_met(s, kept[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) { /* a fellow can stand in the pool too */
+        if (first_met(s, c[i].slot)) {
+            c[fresh++] = c[i];
+        }
+    }
+    uint32_t n = prune_extend(h, s, c, fresh, capacity, kept, have);
+    n = level == 0 ? prune_fill(c, fresh, h->m / 2, kept, n) : n;
+    links_store(list, kept, n);
+    for (uint32_t i = 0; i < fresh; i++) {
+        bool taken = false;
+        for (uint32_t j = have; j < n && !taken; j++) {
+            taken = kept[j] == c[i].slot;
+        }
+        if (taken) {
+            candidate back = {c[i].distance, slot};
+            links_add(h, s, c[i].slot, level, &back, 1, ALPHA_ONLINE);
+        }
+    }
+}
+
+void link_more(vd_hnsw *h, const uint32_t *nodes, size_t count) {
+    scratch *s = h->writer_scratch;
+    for (size_t at = 0; at < count; at++) {
+        uint32_t fellows = at < LINK_BATCH_MAX - 1 ? (uint32_t)at : LINK_BATCH_MAX - 1;
+        link_batch b = {.h = h, .nodes = nodes + at - fellows, .count = fellows + 1};
+        uint32_t slot = nodes[at], level = level_of(h, slot);
+        uint64_t entry = atomic_load_explicit(&h->entry, memory_order_relaxed);
+        candidate nearest = {0, SLOT_NONE};
+        if (entry == ENTRY_NONE) {
+            return;
+        }
+        uint32_t top = (uint32_t)(entry >> 32);
+        query_from_slot(h, s, slot);
+        (void)walk_descend(h, s, entry, top < level ? top : level, SLOT_NONE, &nearest);
+        for (uint32_t l = (top < level ? top : level) + 1; l-- > 0;) {
+            walk_level(h, s, nearest, l, h->options.ef_construction);
+            nearest = (candidate){key_distance(s->pool.keys[0]), key_slot(s->pool.keys[0])};
+            add_found(h, s, slot, l, gather(h, s, &b, fellows, l, true));
+        }
     }
 }

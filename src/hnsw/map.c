@@ -4,11 +4,14 @@
  *
  * Open addressing with linear probing over 64-bit entries {hash high 32 bits | slot}: what is compared first stands in the
  * entry, and growing needs no key. Removing leaves a tombstone. A grown table is published whole; the old one is retired.
+ * Hashes are seeded by chance for each index: with a known function, ids or vectors sent on purpose to collide would each be compared
+ * with all others.
  *
  * Threading: writers hold the index's writer mutex; readers hold a guard, so neither a table nor a slot they see goes away.
  */
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
 #include "hnsw/hnsw_int.h"
 
@@ -40,29 +43,63 @@ static uint64_t mix(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+typedef struct hash_key {
+    uint64_t start, first, second, last, final;
+    uint64_t kept; /* of what came before each word, whatever the product */
+} hash_key;
+
 /* Multiply-and-fold over 8-byte words: a few ns for an id, about 30 ns for a 384-d vector. */
-uint64_t hash_bytes(uint64_t seed, const void *data, size_t size) {
+static inline uint64_t fold(hash_key key, const void *data, size_t size) {
     const uint8_t *p = data;
-    uint64_t h = seed ^ 0x9E3779B97F4A7C15ull ^ (uint64_t)size * 0xE7037ED1A0B428DBull;
+    uint64_t h = key.start ^ (uint64_t)size * 0xE7037ED1A0B428DBull;
     size_t left = size;
     for (; left >= 16; left -= 16, p += 16) {
         uint64_t a, b;
         memcpy(&a, p, 8);
         memcpy(&b, p + 8, 8);
-        h = mix(a ^ 0xA0761D6478BD642Full ^ h, b ^ 0xE7037ED1A0B428DBull);
+        h = mix(a ^ key.first ^ h, b ^ key.second) ^ (h & key.kept);
     }
     uint64_t tail[2] = {0, 0};
     memcpy(tail, p, left);
-    h = mix(tail[0] ^ h, tail[1] ^ 0x8EBC6AF09C88C6E3ull);
-    return mix(h, 0x589965CC75374CC3ull);
+    h = mix(tail[0] ^ h, tail[1] ^ key.last) ^ (h & key.kept);
+    return mix(h, key.final);
+}
+
+uint64_t hash_bytes(uint64_t seed, const void *data, size_t size) {
+    return fold((hash_key){.start = seed ^ 0x9E3779B97F4A7C15ull,
+                           .first = 0xA0761D6478BD642Full,
+                           .second = 0xE7037ED1A0B428DBull,
+                           .last = 0x8EBC6AF09C88C6E3ull,
+                           .final = 0x589965CC75374CC3ull},
+                data, size);
+}
+
+/* Both factors of every product hold a secret, or words equal to a constant would make it 0 for whatever the other one is. */
+static uint64_t map_hash(const vd_hnsw *h, uint64_t which, const void *data, size_t size) {
+    return fold((hash_key){.start = h->map_seeds[0] + which,
+                           .first = 0xA0761D6478BD642Full,
+                           .second = h->map_seeds[1],
+                           .last = h->map_seeds[1] ^ 0x8EBC6AF09C88C6E3ull,
+                           .final = 0x589965CC75374CC3ull,
+                           .kept = UINT64_MAX},
+                data, size);
 }
 
 uint64_t hash_id(const vd_hnsw *h, vd_id id) {
-    return hash_bytes(h->options.seed, id.data, id.size);
+    return map_hash(h, 0, id.data, id.size);
 }
 
 uint64_t hash_vector(const vd_hnsw *h, const float *vector) {
-    return hash_bytes(h->options.seed + 1, vector, sizeof *vector * h->options.dimension);
+    return map_hash(h, 1, vector, sizeof *vector * h->options.dimension);
+}
+
+/* Nothing but the order of entries depends on these, and that shows nowhere. */
+static void choose_seeds(vd_hnsw *h) {
+    if (h->map_seeds[0] == 0 && h->map_seeds[1] == 0 &&
+        getrandom(h->map_seeds, sizeof h->map_seeds, GRND_NONBLOCK) != (ssize_t)sizeof h->map_seeds) {
+        h->map_seeds[0] = mix((uintptr_t)h, 0x9E3779B97F4A7C15ull); /* an address is better than nothing */
+        h->map_seeds[1] = mix((uintptr_t)&choose_seeds ^ h->map_seeds[0], 0xD6E8FEB86659FD93ull) | 1u;
+    }
 }
 
 static map_table *table_new(const vd_allocator *a, uint64_t capacity) {
@@ -126,6 +163,7 @@ vd_status map_reserve(vd_hnsw *h, hnsw_map *map, uint64_t more) {
     if (!fresh) {
         return VD_OUT_OF_MEMORY;
     }
+    choose_seeds(h); /* before there is a table to look into */
     uint64_t used = 0;
     for (uint64_t i = 0; i < capacity; i++) {
         uint64_t entry = atomic_load_explicit(&old->entries[i], memory_order_relaxed);

@@ -161,6 +161,12 @@ void planes_close(vd_hnsw *h) {
     h->returned = NULL;
 }
 
+/* Upper blocks for so many nodes: 1 / (m - 1) each, m^-1 + m^-2 + ..., and an eighth and some more, as the number varies and blocks
+ * that are given back serve nodes of the same level only. */
+static uint64_t upper_blocks(const vd_hnsw *h, uint64_t nodes) {
+    return nodes / (h->m - 1) + nodes / 8 + STEP_SLOTS;
+}
+
 vd_status planes_open(vd_hnsw *h, vd_error *err) {
     /* As much address space as physical memory could back, and a quarter more for what is swapped or cold. */
     uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -177,7 +183,7 @@ vd_status planes_open(vd_hnsw *h, vd_error *err) {
     limit = limit > VD_ITEMS_MAX ? VD_ITEMS_MAX : limit < STEP_SLOTS ? STEP_SLOTS : limit;
     for (;; limit /= 2) {
         h->slot_limit = (uint32_t)limit;
-        h->upper_limit = (uint32_t)(limit / 8 < STEP_SLOTS ? STEP_SLOTS : limit / 8);
+        h->upper_limit = (uint32_t)upper_blocks(h, limit);
         form *f = reserve_all(h) ? form_new(h, first, 0) : NULL;
         if (f) {
             atomic_store_explicit(&h->form, f, memory_order_release);
@@ -217,6 +223,8 @@ vd_status planes_commit(vd_hnsw *h, uint64_t slots, uint64_t uppers, uint64_t mo
     }
     h->slots_ready = (uint32_t)to;
     /* Best effort: without a block a node just stays on a lower level, so this is no reason to refuse a write. */
+    uint64_t needed = h->upper_used + upper_blocks(h, more);
+    uppers = uppers < needed ? needed : uppers;
     uppers = uppers > h->upper_limit ? h->upper_limit : uppers;
     if (uppers > h->upper_ready) {
         uint64_t last = (uppers + STEP_SLOTS - 1) / STEP_SLOTS * STEP_SLOTS;
@@ -233,7 +241,9 @@ uint64_t planes_bytes(const vd_hnsw *h) {
     uint64_t kept = slots - h->returned_slots;
     uint64_t bytes = (uint64_t)h->upper_used * h->upper_stride * sizeof *h->upper_links;
     for (size_t i = 0; i < INDEX_PLANES; i++) {
-        bool touched = i != PLANE_TWIN && i != PLANE_IS_TWIN && i != PLANE_PAYLOADS; /* stay untouched unless used */
+        bool touched = i == PLANE_PAYLOADS                     ? h->has_payloads
+                       : i == PLANE_TWIN || i == PLANE_IS_TWIN ? h->has_twins
+                                                               : true;
         bytes += touched ? (h->planes[i].payload ? kept : slots) * h->planes[i].stride : 0;
     }
     return bytes + form_bytes(form_of(h), kept);

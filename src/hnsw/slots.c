@@ -87,10 +87,50 @@ void slot_set_level(vd_hnsw *h, uint32_t slot, uint32_t level) {
         for (uint32_t i = 0; i < level; i++) {
             atomic_store_explicit(h->upper_links + (size_t)(block + i) * h->upper_stride, 0, memory_order_relaxed);
         }
-        atomic_store_explicit(&h->upper[slot], block + 1, memory_order_relaxed);
+        /* A snapshot may be looking at a copy that rises: its lists are empty before they can be found. */
+        atomic_store_explicit(&h->upper[slot], block + 1, memory_order_release);
         break;
     }
     atomic_store_explicit(&h->levels[slot], (uint8_t)level, memory_order_relaxed);
+}
+
+/* ---- chains of copies ---- */
+
+/* What a copy stands behind is kept in its base list, which nobody reads (its count is 0): without it each death of a copy would have
+ * to look for it from the front, and it takes no memory, as the count is written anyway. */
+static _Atomic uint32_t *twin_previous(const vd_hnsw *h, uint32_t slot) {
+    return base_links(h, slot) + 1;
+}
+
+static void twin_join(vd_hnsw *h, uint32_t previous, uint32_t next) {
+    if (next != SLOT_NONE) {
+        atomic_store_explicit(twin_previous(h, next), previous, memory_order_relaxed);
+    }
+    if (twin_next(h, previous) != next) { /* an index without copies never touches their plane */
+        twin_set_next(h, previous, next);
+    }
+}
+
+void twin_attach(vd_hnsw *h, uint32_t slot, uint32_t representative) {
+    h->has_twins = true;
+    atomic_store_explicit(&h->is_twin[slot], 1, memory_order_relaxed);
+    atomic_store_explicit(&h->parent[slot], representative, memory_order_release);
+    twin_join(h, slot, twin_next(h, representative));
+    twin_join(h, representative, slot);
+}
+
+void twin_detach(vd_hnsw *h, uint32_t slot) {
+    h->write_steps++;
+    twin_join(h, atomic_load_explicit(twin_previous(h, slot), memory_order_relaxed), twin_next(h, slot));
+}
+
+void twin_to_front(vd_hnsw *h, uint32_t slot, uint32_t representative) {
+    uint32_t first = twin_next(h, representative);
+    if (slot != first) {
+        twin_detach(h, slot);
+        twin_join(h, slot, first);
+        twin_join(h, representative, slot);
+    }
 }
 
 /* ---- ids: bump allocation in chunks, freed blocks kept by size class ---- */
@@ -163,7 +203,6 @@ void ids_set(vd_hnsw *h, uint32_t slot, vd_id id) {
     }
     memcpy(at, id.data, id.size);
     h->id_sizes[slot] = (uint16_t)id.size;
-    h->id_bytes_live += id.size;
 }
 
 void ids_clear(vd_hnsw *h, uint32_t slot) {
@@ -173,7 +212,6 @@ void ids_clear(vd_hnsw *h, uint32_t slot) {
         memcpy(h->ids[slot], &h->id_store.free_blocks[class], sizeof(void *));
         h->id_store.free_blocks[class] = h->ids[slot];
     }
-    h->id_bytes_live -= size;
     h->ids[slot] = NULL;
     h->id_sizes[slot] = 0;
 }
