@@ -126,6 +126,7 @@ static void replace_entry(vd_hnsw *h, uint32_t slots) {
 }
 
 static void sweep_dead(vd_hnsw *h, const vd_executor *executor) {
+    atomic_fetch_add(&h->sweep_seq, 1);
     sweep w = {.h = h, .slots = atomic_load_explicit(&h->slots, memory_order_relaxed)};
     executor_run(executor, sweep_task, &w, w.slots > 4 * SWEEP_CHUNK ? executor_width(executor) : 1);
     uint64_t entry = atomic_load_explicit(&h->entry, memory_order_relaxed);

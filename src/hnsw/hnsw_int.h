@@ -18,6 +18,7 @@
  *   epochs        whatever readers may still see is retired and freed when every guard from before has been left (epoch.c).
  *   publish_seq   odd while a batch becomes visible: a search that saw it change checks its answer for an id that it met in
  *                 both its old and its new slot.
+ *   sweep_seq     goes up before the dead are taken out of the lists.
  *   swing_seq     odd while ids go over to other slots: a scan that saw it change may have missed one in both, and scans again.
  *
  * Reachability is an invariant: every base-level node but the root has a parent, and the links parent -> child and child ->
@@ -280,6 +281,7 @@ struct vd_hnsw {
     pthread_mutex_t writer;
     _Atomic uint64_t publish_seq;
     _Atomic uint64_t swing_seq;
+    _Atomic uint64_t sweep_seq;
     _Atomic int encoding;         /* the vd_encoding asked for last */
     _Atomic size_t scratch_bytes; /* of all there are */
     _Atomic bool
@@ -623,11 +625,11 @@ typedef struct search_run {
     const vd_hnsw_search_options *options;
     scratch *s;
     uint32_t k, hidden;
-    double gamma;        /* < 0: a plain pool */
-    uint32_t ef;         /* room in the pool for items that can be answers */
-    uint32_t in_the_way; /* further room, for what cannot be one */
-    uint32_t rank;       /* the walk ends by the distance of this one */
-    uint64_t seq, swing; /* publish_seq and swing_seq at the begin */
+    double gamma;               /* < 0: a plain pool */
+    uint32_t ef;                /* room in the pool for items that can be answers */
+    uint32_t in_the_way;        /* further room, for what cannot be one */
+    uint32_t rank;              /* the walk ends by the distance of this one */
+    uint64_t seq, swing, sweep; /* publish_seq, swing_seq, sweep_seq at the begin */
     int tries;
     bool walking, flux, dead;
     vd_plan plan;

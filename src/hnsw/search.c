@@ -9,12 +9,15 @@
  * A scan measures by codes too, and exactly only what the error of the codes, at its very worst, could make an answer.
  */
 #include <math.h>
+#include <sched.h>
 #include <string.h>
 
 #include "hnsw/hnsw_int.h"
 
-#define WINDOW_MOST       8192u /* a pool larger than this costs more than measuring everything */
-#define RETRIES           4     /* searches that a publication overtook look again, at most so often */
+#define WINDOW_MOST 8192u /* a pool larger than this costs more than measuring everything */
+#define RETRIES     8     /* searches that a publication overtook look again, at most so often */
+#define WAITS                                                                                                          \
+    20000 /* turns given up until a publication that is under way has ended; it is short unless its thread is stopped */
 #define SCAN_BLOCK        256u
 #define BUDGET_SLACK      768u /* distances that ordering may take beyond a budget */
 #define COPIES_A_DISTANCE 32u  /* looking at so many exact copies costs what a distance does */
@@ -359,6 +362,7 @@ static void settle(search_run *r) {
 static vd_status look(search_run *r) {
     r->seq = atomic_load(&((vd_hnsw *)r->h)->publish_seq);
     r->swing = atomic_load(&((vd_hnsw *)r->h)->swing_seq);
+    r->sweep = atomic_load(&((vd_hnsw *)r->h)->sweep_seq);
     r->dead = false;
     r->top.count = 0;
     r->walking = false;
@@ -371,6 +375,13 @@ static vd_status look(search_run *r) {
         return VD_OK;
     }
     return start_walk(r);
+}
+
+/* While items change places no look can be conclusive: one may be missed in both. */
+static void wait_published(vd_hnsw *h) {
+    for (uint32_t i = 0; (atomic_load(&h->publish_seq) & 1) != 0 && i < WAITS; i++) {
+        sched_yield();
+    }
 }
 
 /* After a look: whether it must be done again. */
@@ -388,8 +399,11 @@ static vd_status conclude(search_run *r) {
         if (r->exact && (r->swing & 1) == 0 && atomic_load(&h->swing_seq) == r->swing && form_of(h) == r->s->form) {
             break; /* adds and deletes hide nothing from a scan that was there all along */
         }
-        if (form_of(h) == r->s->form && !r->dead && !r->exact && r->top.count >= r->k) {
-            break; /* nothing that died meanwhile was in the way, and repeated ids did not leave the answer short */
+        /* Nothing that died meanwhile was in the way, or was taken out of the lists before it was met (and where its id went
+         * over to another slot, that one may have come too late), and repeated ids did not leave the answer short. */
+        if (form_of(h) == r->s->form && !r->dead && atomic_load(&h->sweep_seq) == r->sweep && !r->exact &&
+            r->top.count >= r->k) {
+            break;
         }
         bool stale =
             r->s->stale || form_of(h) != r->s->form; /* an answer of an old form is no answer; forms change rarely */
@@ -399,6 +413,7 @@ static vd_status conclude(search_run *r) {
             break;
         }
         r->s->stale = false;
+        wait_published(h);
         vd_status status = look(r);
         if (status) {
             return status;

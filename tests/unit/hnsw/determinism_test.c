@@ -35,16 +35,16 @@ typedef struct life {
 
 /* clang-format off */
 static const life lives[] = {
-    {VD_ENCODING_F32, false, 0x10f58c7635aad87bull, 0x6ff7704fc4b6d976ull},
-    {VD_ENCODING_SQ8, false, 0x536d50e2425ec233ull, 0xf7fac1c1bd32a4a5ull},
-    {VD_ENCODING_SQ4, false, 0x2ca26936442d4136ull, 0xc3d907d8be700704ull},
-    {VD_ENCODING_F16, false, 0x06c6f0981976577bull, 0x66356ac79025d35aull},
-    {VD_ENCODING_BF16, false, 0x0c691d945b3c0cbeull, 0x030d7ead86603863ull},
-    {VD_ENCODING_AUTO, false, 0x6ddff2394b874c2full, 0x80bdbe3954fa9cc1ull},
-    {VD_ENCODING_SQ8, true, 0x29e9486995266027ull, 0x42539f93f388e1aeull},
-    {VD_ENCODING_SQ4, true, 0x555e05e3d137a5e4ull, 0xf240ba57132eb64bull},
-    {VD_ENCODING_F16, true, 0x8389d12f1af43a2eull, 0xbed53ed413ba2d2eull},
-    {VD_ENCODING_BF16, true, 0xb8a98699aa792fe3ull, 0x490c10797a0b725bull},
+    {VD_ENCODING_F32, false, 0x0ac9768b1efc6c5dull, 0x1df1c3d621ea3550ull},
+    {VD_ENCODING_SQ8, false, 0xfdb534154e55bbcbull, 0x46402639a71ebc6dull},
+    {VD_ENCODING_SQ4, false, 0x07e2603a6c6945ffull, 0x024198cedd6f2ce8ull},
+    {VD_ENCODING_F16, false, 0xb66559504383a8adull, 0x57ac6ef51525f92full},
+    {VD_ENCODING_BF16, false, 0xcaf248a68690ca1aull, 0x031ad08037698a8full},
+    {VD_ENCODING_AUTO, false, 0x4259ad025d148e54ull, 0xbb39ef928ee32d63ull},
+    {VD_ENCODING_SQ8, true, 0x75563803e88e90f9ull, 0x8d4fcb46e50e3840ull},
+    {VD_ENCODING_SQ4, true, 0xa22ff864dfce17f5ull, 0x0a58079abe64ce8cull},
+    {VD_ENCODING_F16, true, 0xe83f722be1a94376ull, 0x6f23637de27d03ebull},
+    {VD_ENCODING_BF16, true, 0x6da5b46008273990ull, 0x2a135ad986df4ef1ull},
 };
 /* clang-format on */
 #define LIVES (sizeof lives / sizeof lives[0])

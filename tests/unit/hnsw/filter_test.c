@@ -824,7 +824,7 @@ static void writes_in_the_middle_of_a_scan(void **state) {
         bool replace, exact;
         uint32_t scans;
     } cases[] = {
-        {0, true, true, 1}, {1, true, true, 2}, {2, true, true, 3}, {100, true, false, 4}, {5, false, true, 1}};
+        {0, true, true, 1}, {1, true, true, 2}, {2, true, true, 3}, {100, true, false, 8}, {5, false, true, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         meddler m = {.replace = cases[i].replace, .most = cases[i].writes};
         m.index = help_new(&(vd_hnsw_options){.dimension = 1, .metric = VD_METRIC_EUCLIDEAN});
