@@ -116,7 +116,8 @@ VECTORD_API vd_status vd_hnsw_validate(const vd_hnsw *index, const float *vector
 
 /*
  * Sets aside all memory that adds and deletes of `items` items together can need, the added ones with `id_bytes` bytes of ids in
- * total (0: nothing is added), so that none of them can fail. It is kept until so many have been added or deleted.
+ * total (0: nothing is added), so that none of them can fail. It is kept until so many have been added or deleted;
+ * no items at all end what was promised before.
  * OUT_OF_MEMORY leaves everything as it was.
  */
 VECTORD_API vd_status vd_hnsw_reserve(vd_hnsw *index, size_t items, size_t id_bytes, vd_error *err);

@@ -192,6 +192,7 @@ vd_status vd_hnsw_add(vd_hnsw *h, const vd_hnsw_item *items, size_t count, const
                 (void)encoding_check(h, executor); /* without memory it stays as it is */
             }
         }
+        reclaim(h, false); /* a form that was replaced just now */
         reserve_used(h, count);
     }
     pthread_mutex_unlock(&h->writer);

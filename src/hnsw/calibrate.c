@@ -246,47 +246,49 @@ static choice choose(const calibration *c, bool high_now, bool codes_now) {
 }
 
 static vd_status take_choice(vd_hnsw *h, choice what, const vd_executor *executor) {
-    const form *was = form_of(h);
-    const bool was_high = atomic_load_explicit(&h->walk_high, memory_order_relaxed);
-    vd_status status = VD_OK;
     if (h->options.discard_vectors) {
         what = what == CHOICE_F32 ? CHOICE_BOTH : what; /* there is nothing else to go by */
     }
     vd_encoding wanted = what == CHOICE_F32 ? VD_ENCODING_F32 : VD_ENCODING_SQ8;
-    status = h->options.discard_vectors ? VD_OK : convert_locked(h, wanted, executor, NULL);
+    vd_status status = h->options.discard_vectors ? VD_OK : convert_locked(h, wanted, executor, NULL);
     if (status == VD_OK) { /* without memory it stays as it is, until the next look */
         atomic_store_explicit(&h->walk_high, what == CHOICE_HIGH, memory_order_release);
-    }
-    if (form_of(h) != was || atomic_load_explicit(&h->walk_high, memory_order_relaxed) != was_high) {
-        atomic_store_explicit(&h->recalibrate, true, memory_order_release); /* gamma is of what was walked on */
     }
     atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release);
     return status;
 }
 
 vd_status encoding_check(vd_hnsw *h, const vd_executor *executor) {
+    /* Not again with every add, however it ends: when the index has grown. */
+    atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release);
     if (encoding_asked(h) != VD_ENCODING_AUTO) {
-        atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release);
         return VD_OK;
     }
-    bool had_codes = form_of(h)->codes;
+    form *before = form_of(h);
     bool had_high = atomic_load_explicit(&h->walk_high, memory_order_relaxed);
-    calibration c = {.h = h, .ranks = true, .cap = POOL_ADAPTIVE};
-    if (!had_codes && convert_locked(h, VD_ENCODING_SQ8, executor, NULL) != VD_OK) {
-        /* Not again with every add: when the index has grown. */
-        atomic_store_explicit(&h->encoding_checked_at, vd_hnsw_count(h), memory_order_release);
+    if (!before->codes && convert_locked(h, VD_ENCODING_SQ8, executor, NULL) != VD_OK) {
         return VD_OUT_OF_MEMORY;
     }
     const uint32_t wanted = CHECK_SAMPLE;
+    calibration c = {.h = h, .ranks = true, .cap = POOL_ADAPTIVE};
     c.samples = take_samples(h, wanted, &c.count);
-    bool done = c.samples && measure_truth(&c, executor);
-    vd_status status = take_choice(h,
-                                   done        ? choose(&c, had_high, had_codes)
-                                   : had_codes ? CHOICE_BOTH
-                                               : CHOICE_F32,
-                                   executor);
+    vd_status status = c.samples && measure_truth(&c, executor) ? VD_OK : VD_OUT_OF_MEMORY;
+    if (status == VD_OK) {
+        choice what = choose(&c, had_high, before->codes);
+        if (what == CHOICE_F32 && before->encoding == VD_ENCODING_F32) {
+            convert_undo(h, before);
+        } else {
+            status = take_choice(h, what, executor);
+        }
+    }
+    if (status != VD_OK && form_of(h) != before) {
+        convert_undo(h, before);
+    }
     mem_release(&h->allocator, c.samples, wanted * sizeof *c.samples);
-    return done ? status : VD_OUT_OF_MEMORY;
+    if (form_of(h) != before || atomic_load_explicit(&h->walk_high, memory_order_relaxed) != had_high) {
+        atomic_store_explicit(&h->recalibrate, true, memory_order_release); /* gamma is of what was walked on */
+    }
+    return status;
 }
 
 bool encoding_check_due(const vd_hnsw *index) {
@@ -409,7 +411,6 @@ static bool publish(vd_hnsw *h, calibration_table *table) {
     bool room = !old || retire_reserve(h, 1) == VD_OK;
     if (room) {
         atomic_store_explicit(&h->calibration, table, memory_order_release);
-        atomic_store_explicit(&h->recalibrate, false, memory_order_relaxed);
     }
     if (room && old) {
         retire(h, RETIRED_BLOCK, (uintptr_t)old, sizeof *old);
@@ -446,6 +447,8 @@ vd_status vd_hnsw_calibrate(vd_hnsw *h, const vd_executor *executor, vd_error *e
             pthread_mutex_unlock(&h->writer);
         }
     }
+    /* Before measuring: who changes something meanwhile asks for another one. */
+    bool was_due = atomic_exchange(&h->recalibrate, false);
     done = done && fill_table(&c, table, executor);
     mem_release(&h->allocator, c.samples, CALIBRATION_SAMPLE * sizeof *c.samples);
     vd_hnsw_leave(h, &guard);
@@ -454,6 +457,9 @@ vd_status vd_hnsw_calibrate(vd_hnsw *h, const vd_executor *executor, vd_error *e
         done = publish(h, table);
     } else {
         mem_release(&h->allocator, table, sizeof *table);
+    }
+    if (!done && was_due) {
+        atomic_store_explicit(&h->recalibrate, true, memory_order_release);
     }
     return done ? VD_OK : vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
 }

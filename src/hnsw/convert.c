@@ -62,6 +62,17 @@ vd_status convert_locked(vd_hnsw *h, vd_encoding encoding, const vd_executor *ex
     return VD_OK;
 }
 
+void convert_undo(vd_hnsw *h, form *before) {
+    size_t at = h->retired_count;
+    while (h->retired[at - 1].kind != RETIRED_FORM || h->retired[at - 1].value != (uintptr_t)before) {
+        at--; /* it is there: nothing has been reclaimed since */
+    }
+    form *now = form_of(h);
+    atomic_store_explicit(&h->form, before, memory_order_release);
+    h->retired[at - 1].value = (uintptr_t)now;
+    h->retired[at - 1].epoch = atomic_load(&h->epoch);
+}
+
 vd_status vd_hnsw_convert(vd_hnsw *h, vd_encoding encoding, const vd_executor *executor, vd_error *err) {
     if (!vd_encoding_name(encoding)) {
         return vd_fail(err, VD_INVALID_ARGUMENT, "encoding", "encoding must be one of auto, f32, sq8, sq4, f16, bf16");

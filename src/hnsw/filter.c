@@ -109,6 +109,7 @@ uint32_t filter_collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t le
         if (neighbour >= s->slot_limit || !first_met(s, neighbour)) {
             continue;
         }
+        s->passed_by |= slot_state(h, neighbour) != STATE_LIVE;
         if (node_allows(h, f, neighbour)) {
             out[found++] = neighbour;
         } else {
@@ -120,6 +121,7 @@ uint32_t filter_collect(const vd_hnsw *h, scratch *s, uint32_t slot, uint32_t le
         uint32_t n = links_count(next, capacity);
         for (uint32_t j = 0; j < n && found < most; j++) {
             uint32_t neighbour = link_get(next, j);
+            s->passed_by |= neighbour < s->slot_limit && slot_state(h, neighbour) != STATE_LIVE;
             if (neighbour < s->slot_limit && node_allows(h, f, neighbour) && first_met(s, neighbour)) {
                 out[found++] = neighbour;
             }

@@ -18,7 +18,7 @@
  *   epochs        whatever readers may still see is retired and freed when every guard from before has been left (epoch.c).
  *   publish_seq   odd while a batch becomes visible: a search that saw it change checks its answer for an id that it met in
  *                 both its old and its new slot.
- *   sweep_seq     goes up before the dead are taken out of the lists.
+ *   sweep_seq     goes up before the dead are taken out of the lists, and a copy out of its chain.
  *   swing_seq     odd while ids go over to other slots: a scan that saw it change may have missed one in both, and scans again.
  *
  * Reachability is an invariant: every base-level node but the root has a parent, and the links parent -> child and child ->
@@ -366,6 +366,8 @@ void form_prefetch(const form *f, uint32_t slot); /* all that exact_distance rea
 /* ---- convert.c ---- */
 /* Stores every vector in another form; writer held. */
 vd_status convert_locked(vd_hnsw *h, vd_encoding encoding, const vd_executor *executor, vd_error *err);
+/* Back to the form that was there before, under the same hold of the writer's lock: takes no memory. */
+void convert_undo(vd_hnsw *h, form *before);
 
 /* ---- small facts of a slot ---- */
 static inline uint32_t level_of(const vd_hnsw *h, uint32_t slot) {
@@ -525,7 +527,8 @@ struct scratch {
     uint64_t budget;   /* of `distances`; UINT64_MAX: none */
     const int *cancel; /* or NULL */
     bool truncated;
-    bool stale; /* the form was replaced: what is met from now on may not be in it */
+    bool passed_by; /* a walk over matches left out a node that was not alive: not yet, or no more */
+    bool stale;     /* the form was replaced: what is met from now on may not be in it */
     uint32_t hops;
 };
 /* NULL when out of memory. `ef`: pool entries needed. */

@@ -256,6 +256,10 @@ vd_status vd_hnsw_reserve(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *e
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
     }
     pthread_mutex_lock(&h->writer);
+    if (items == 0) {
+        h->promised = 0;
+        reserve_used(h, 0);
+    }
     vd_status status = reserve_items(h, added, bytes, err);
     status = status ? status : reserve_changes(h, items, err);
     /* With room to spare: what else retires something before the promise is used must not use it up. */
@@ -286,10 +290,12 @@ void reserve_used(vd_hnsw *h, size_t items) {
         h->dead_list = NULL;
         h->dead_capacity = 0;
     }
-    if (h->retired_capacity > 4 * WORK_KEPT && h->retired_count == 0) {
-        mem_release(&h->allocator, h->retired, h->retired_capacity * sizeof *h->retired);
-        h->retired = NULL;
-        h->retired_capacity = 0;
+    if (h->retired_capacity > 4 * WORK_KEPT &&
+        h->retired_count < WORK_KEPT) { /* readers hold back some nearly always */
+        retired *less =
+            mem_resize(&h->allocator, h->retired, h->retired_capacity * sizeof *less, WORK_KEPT * sizeof *less);
+        h->retired = less ? less : h->retired;
+        h->retired_capacity = less ? WORK_KEPT : h->retired_capacity;
     }
 }
 

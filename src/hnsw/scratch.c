@@ -90,6 +90,7 @@ static void scratch_fresh(scratch *s) {
     s->cancel = NULL;
     s->truncated = false;
     s->stale = false;
+    s->passed_by = false;
 }
 
 void scratch_free(const vd_hnsw *h, scratch *s) {

@@ -314,25 +314,32 @@ static void harvest(search_run *r) {
     }
 }
 
-/* While a batch became visible, an id may have been met in its old and its new slot: keep the nearer. Only one that is not in the slot
- * that the map shows can be such. */
-static void drop_repeated_ids(search_run *r) {
+/* While a batch became visible, an id may have been met in its old and its new slot: keeps the nearer, and returns whether there was
+ * such a one. Only one that is not in the slot that the map shows can be; while ids go over to other slots, any. */
+static bool drop_repeated_ids(search_run *r) {
+    const vd_hnsw *h = r->h;
     result *best = r->top.best;
-    size_t kept = 0;
+    const uint64_t swing = atomic_load(&((vd_hnsw *)h)->swing_seq);
     bool any = false;
     for (size_t i = 0; i < r->top.count; i++) {
-        vd_id id = slot_id(r->h, best[i].slot);
-        bool repeated = false;
-        best[i].moved = id_map_find(r->h, id) != best[i].slot;
-        for (size_t j = 0; j < kept && !repeated && (any || best[i].moved); j++) {
-            repeated = (best[i].moved || best[j].moved) && id_compare(slot_id(r->h, best[j].slot), id) == 0;
-        }
+        best[i].moved = id_map_find(h, slot_id(h, best[i].slot)) != best[i].slot;
         any |= best[i].moved;
+    }
+    const bool all = (swing & 1) != 0 || atomic_load(&((vd_hnsw *)h)->swing_seq) != swing;
+    size_t kept = 0;
+    for (size_t i = 0; i < r->top.count; i++) {
+        bool repeated = false;
+        for (size_t j = 0; j < kept && !repeated && (any || all); j++) {
+            repeated = (all || best[i].moved || best[j].moved) &&
+                       id_compare(slot_id(h, best[j].slot), slot_id(h, best[i].slot)) == 0;
+        }
         if (!repeated) {
             best[kept++] = best[i];
         }
     }
+    const bool dropped = kept < r->top.count;
     r->top.count = kept;
+    return dropped;
 }
 
 static void scan_all(search_run *r) {
@@ -392,17 +399,18 @@ static vd_status conclude(search_run *r) {
         if (undisturbed) {
             break;
         }
-        drop_repeated_ids(r);
+        bool dropped = drop_repeated_ids(r);
         if (r->s->truncated) {
             break;
         }
-        if (r->exact && (r->swing & 1) == 0 && atomic_load(&h->swing_seq) == r->swing && form_of(h) == r->s->form) {
+        if (r->exact && !dropped && (r->swing & 1) == 0 && atomic_load(&h->swing_seq) == r->swing &&
+            form_of(h) == r->s->form) {
             break; /* adds and deletes hide nothing from a scan that was there all along */
         }
         /* Nothing that died meanwhile was in the way, or was taken out of the lists before it was met (and where its id went
          * over to another slot, that one may have come too late), and repeated ids did not leave the answer short. */
-        if (form_of(h) == r->s->form && !r->dead && atomic_load(&h->sweep_seq) == r->sweep && !r->exact &&
-            r->top.count >= r->k) {
+        if (form_of(h) == r->s->form && !r->dead && !r->s->passed_by && atomic_load(&h->sweep_seq) == r->sweep &&
+            !r->exact && r->top.count >= r->k) {
             break;
         }
         bool stale =

@@ -120,6 +120,7 @@ void twin_attach(vd_hnsw *h, uint32_t slot, uint32_t representative) {
 }
 
 void twin_detach(vd_hnsw *h, uint32_t slot) {
+    atomic_fetch_add(&h->sweep_seq, 1); /* a search may pass by where it was, and have passed where its id is now */
     h->write_steps++;
     twin_join(h, atomic_load_explicit(twin_previous(h, slot), memory_order_relaxed), twin_next(h, slot));
 }

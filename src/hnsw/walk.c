@@ -260,6 +260,7 @@ void walk_begin(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, u
                      .rank = stretch > 0.0f ? rank : 0,
                      .stretch = stretch,
                      .floor = h->options.ef_search < ef ? h->options.ef_search : ef};
+    s->passed_by = false;
     s->pool.limit = ef;
     s->pool.size = 1;
     s->pool.next = 0;

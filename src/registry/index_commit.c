@@ -442,6 +442,9 @@ void index_commit(vd_index *index, index_op *group) {
     }
     answer_twins(group);
 end:
+    if (c.staged_items) { /* whatever was not used of it: items that were not there, a journal that refused */
+        (void)vd_hnsw_reserve(index->engine, 0, 0, NULL);
+    }
     if (index->records.capacity > KEPT_RECORD_BYTES) {
         buffer_fini(&index->records);
         buffer_init(&index->records, 0);

@@ -10,12 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/executor.h"
 #include "engine_help.h"
 
 enum { D = 16, CLUSTERS = 50, QUERIES = 200, BATCH = 500, K = 10 };
-
-static executor_pool *pool;
 
 static vd_id id_of(const uint32_t *number) {
     return (vd_id){(const char *)number, sizeof *number};
@@ -75,7 +72,7 @@ static void add_places(field *f, vd_hnsw *index, uint32_t from, uint32_t count) 
             uint32_t p = from + at + i;
             items[i] = (vd_hnsw_item){id_of(&f->numbers[p]), f->vectors + (size_t)p * D, NULL};
         }
-        OK(vd_hnsw_add(index, items, n, executor_pool_get(pool), err));
+        OK(vd_hnsw_add(index, items, n, executor_pool_get(help_pool), err));
     }
 }
 
@@ -178,7 +175,7 @@ static void do_round(field *f, uint32_t round) {
         for (uint32_t i = 0; i < n; i++) {
             ids[i] = id_of(&f->numbers[from + i]);
         }
-        OK(vd_hnsw_delete(f->index, ids, n, executor_pool_get(pool), &deleted, err));
+        OK(vd_hnsw_delete(f->index, ids, n, executor_pool_get(help_pool), &deleted, err));
         assert_int_equal(deleted, n);
     }
     for (uint32_t i = 0; i < 2 * part; i++) {
@@ -237,11 +234,11 @@ static void churned_it_is_as_good_as_new(void **state) {
             fail_msg("round %u: %s (%" PRIu64 " unreachable)", round, error.text, report.unreachable);
         }
         if (k->passes && vd_hnsw_optimization_due(f.index)) {
-            OK(vd_hnsw_optimize(f.index, &(vd_optimize_options){.executor = executor_pool_get(pool)}, err));
+            OK(vd_hnsw_optimize(f.index, &(vd_optimize_options){.executor = executor_pool_get(help_pool)}, err));
             help_check(f.index, "optimized");
         }
         if (k->passes && vd_hnsw_calibration_due(f.index)) {
-            OK(vd_hnsw_calibrate(f.index, executor_pool_get(pool), err));
+            OK(vd_hnsw_calibrate(f.index, executor_pool_get(help_pool), err));
         }
         vd_hnsw_stats stats;
         vd_hnsw_get_stats(f.index, &stats);
@@ -508,17 +505,6 @@ static void a_reader_holds_memory_back(void **state) {
     free(numbers);
 }
 
-static int pool_up(void **state) {
-    (void)state;
-    return executor_pool_new(2, &pool) == VD_OK ? 0 : -1;
-}
-
-static int pool_down(void **state) {
-    (void)state;
-    executor_pool_free(pool);
-    return 0;
-}
-
 /* The children first: a process that has threads is no good parent. */
 static int threadless(void) {
     static const vd_encoding encodings[] = {VD_ENCODING_F32, VD_ENCODING_SQ8};
@@ -537,5 +523,5 @@ int main(void) {
         tests[i] = (struct CMUnitTest){kinds[i].name, churned_it_is_as_good_as_new, NULL, NULL, (void *)&kinds[i]};
     }
     int failed = threadless();
-    return failed + cmocka_run_group_tests(tests, pool_up, pool_down);
+    return failed + cmocka_run_group_tests(tests, help_pool_up, help_pool_down);
 }

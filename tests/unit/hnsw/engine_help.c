@@ -112,6 +112,19 @@ int oracle_id_order(vd_id a, vd_id b) {
 
 /* ---- indexes ---- */
 
+executor_pool *help_pool;
+
+int help_pool_up(void **state) {
+    (void)state;
+    return executor_pool_new(2, &help_pool) == VD_OK ? 0 : -1;
+}
+
+int help_pool_down(void **state) {
+    (void)state;
+    executor_pool_free(help_pool);
+    return 0;
+}
+
 vd_hnsw *help_new(const vd_hnsw_options *options) {
     vd_hnsw *index = NULL;
     OK(vd_hnsw_new(options, &index, err));

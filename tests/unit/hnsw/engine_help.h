@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "base/executor.h"
 #include "vectord/hnsw.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -60,6 +61,11 @@ int oracle_id_order(vd_id a, vd_id b);
 static inline bool same_bits(double a, double b) {
     return memcmp(&a, &b, sizeof a) == 0;
 }
+
+/* ---- a pool of two threads for a group of tests: give both to cmocka_run_group_tests ---- */
+extern executor_pool *help_pool;
+int help_pool_up(void **state);
+int help_pool_down(void **state);
 
 /* ---- indexes ---- */
 /* Fails the test with the text when an index cannot be made. */

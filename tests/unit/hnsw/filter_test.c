@@ -11,7 +11,6 @@
 #include <pthread.h>
 #include <sched.h>
 
-#include "base/executor.h"
 #include "engine_help.h"
 
 enum {
@@ -46,8 +45,6 @@ typedef struct world {
     uint64_t calls;
     bool wrong_call;
 } world;
-
-static executor_pool *pool;
 
 static vd_id id_of(const world *w, uint32_t number) {
     return (vd_id){(const char *)&w->numbers[number], sizeof w->numbers[number]};
@@ -84,7 +81,7 @@ static void add_numbers(world *w, uint32_t from, uint32_t to) {
             items[i] = (vd_hnsw_item){id_of(w, from + i), vector_of(w, from + i), &w->numbers[from + i]};
             w->live[from + i] = true;
         }
-        OK(vd_hnsw_add(w->index, items, n, executor_pool_get(pool), err));
+        OK(vd_hnsw_add(w->index, items, n, executor_pool_get(help_pool), err));
         from += n;
     }
     w->slots_known = false;
@@ -364,7 +361,7 @@ static void filters_in(const char *name, layout kind, vd_metric metric, vd_encod
     world *w = world_new(kind, metric, encoding, help_amount(ITEMS_MOST, slow_count), QUERIES_MOST);
     add_numbers(w, 0, w->count);
     if (calibrated) {
-        OK(vd_hnsw_calibrate(w->index, executor_pool_get(pool), err));
+        OK(vd_hnsw_calibrate(w->index, executor_pool_get(help_pool), err));
     }
     every_filter(name, w, help_amount(5, 1) * help_rounds());
     help_check(w->index, "after filters");
@@ -703,7 +700,7 @@ static void a_batch_with_a_filter(void **state) {
         vd_search_info infos[QUERIES_MOST];
         vd_hnsw_guard guard;
         vd_hnsw_enter(w->index, &guard);
-        OK(vd_hnsw_search_batch(w->index, w->queries, w->query_count, &options, executor_pool_get(pool), together,
+        OK(vd_hnsw_search_batch(w->index, w->queries, w->query_count, &options, executor_pool_get(help_pool), together,
                                 counts, infos, err));
         for (uint32_t q = 0; q < w->query_count; q++) {
             vd_hit alone[K];
@@ -761,7 +758,7 @@ static void payloads_of_the_dead_are_not_shown(void **state) {
         items[i] =
             (vd_hnsw_item){{(const char *)&numbers[i], sizeof numbers[i]}, vectors + (size_t)i * FREED_D, payload};
     }
-    OK(vd_hnsw_add(index, items, FREED, executor_pool_get(pool), err));
+    OK(vd_hnsw_add(index, items, FREED, executor_pool_get(help_pool), err));
     uint32_t wrong = 0, hops = 0;
     vd_filter filter = {.accept = accept_payload, .context = &wrong};
     for (uint32_t i = 0; i < 60; i++) {
@@ -1001,17 +998,6 @@ static void filters_beside_writers(void **state) {
     world_free(w);
 }
 
-static int pool_up(void **state) {
-    (void)state;
-    return executor_pool_new(2, &pool) == VD_OK ? 0 : -1;
-}
-
-static int pool_down(void **state) {
-    (void)state;
-    executor_pool_free(pool);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest beside[] = {
         cmocka_unit_test(a_batch_with_a_filter),
@@ -1036,7 +1022,7 @@ int main(void) {
     (void)tests;
     int failed = 0;
 #else
-    int failed = cmocka_run_group_tests(tests, pool_up, pool_down);
+    int failed = cmocka_run_group_tests(tests, help_pool_up, help_pool_down);
 #endif
-    return failed + cmocka_run_group_tests(beside, pool_up, pool_down);
+    return failed + cmocka_run_group_tests(beside, help_pool_up, help_pool_down);
 }

@@ -35,12 +35,11 @@ static const struct {
 };
 enum { TABLES = sizeof tables / sizeof tables[0] };
 
-static executor_pool *pool;
 static uint32_t table; /* the one that is tested */
 
 static vd_hnsw *index_of(const data *d, vd_encoding encoding) {
     vd_hnsw *index = help_new(&(vd_hnsw_options){.dimension = d->dimension, .metric = d->metric, .encoding = encoding});
-    data_add(d, index, 0, d->count, executor_pool_get(pool));
+    data_add(d, index, 0, d->count, executor_pool_get(help_pool));
     return index;
 }
 
@@ -97,7 +96,7 @@ static void every_item_finds_itself(const data *d, const vd_hnsw *index) {
 static void measure(const data *d, vd_hnsw *index, double *recall) {
     for (int i = 0; i < COLUMNS; i++) {
         if (efs[i] == 0) {
-            OK(vd_hnsw_calibrate(index, executor_pool_get(pool), err));
+            OK(vd_hnsw_calibrate(index, executor_pool_get(help_pool), err));
         }
         recall[i] = data_recall(d, index, &(vd_hnsw_search_options){.ef = efs[i]}).recall;
     }
@@ -160,17 +159,6 @@ static void recall_keeps_to_its_floors(void **state) {
     data_free(&d);
 }
 
-static int pool_up(void **state) {
-    (void)state;
-    return executor_pool_new(2, &pool) == VD_OK ? 0 : -1;
-}
-
-static int pool_down(void **state) {
-    (void)state;
-    executor_pool_free(pool);
-    return 0;
-}
-
 int main(int argc, char **argv) {
     while (table < TABLES && (argc != 2 || strcmp(argv[1], tables[table].name) != 0)) {
         table++;
@@ -184,5 +172,5 @@ int main(int argc, char **argv) {
         const row *r = &tables[table].rows[i];
         tests[i] = (struct CMUnitTest){data_name(r->kind), recall_keeps_to_its_floors, NULL, NULL, (void *)r};
     }
-    return cmocka_run_group_tests(tests, pool_up, pool_down);
+    return cmocka_run_group_tests(tests, help_pool_up, help_pool_down);
 }

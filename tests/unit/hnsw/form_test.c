@@ -16,7 +16,6 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "base/executor.h"
 #include "engine_help.h"
 
 enum { BATCH = 128, D_MOST = 1000 };
@@ -30,7 +29,6 @@ static const vd_encoding lossy[] = {VD_ENCODING_SQ8, VD_ENCODING_SQ4, VD_ENCODIN
 #define LOSSY (sizeof lossy / sizeof lossy[0])
 
 static uint64_t values_wanted;
-static executor_pool *pool;
 
 /* ---- vectors that are hard to store ---- */
 
@@ -214,7 +212,7 @@ static uint64_t round_trips(vd_metric metric, vd_encoding encoding, uint32_t d, 
         for (uint32_t i = 0; i < batch; i++) {
             fill_valid(index, &r, k, metric == VD_METRIC_COSINE, vectors + (size_t)i * d, d);
         }
-        add(index, vectors, 0, batch, d, round % 2 == 0 ? executor_pool_get(pool) : NULL);
+        add(index, vectors, 0, batch, d, round % 2 == 0 ? executor_pool_get(help_pool) : NULL);
         snprintf(what, sizeof what, "%s, %s, kind %d", vd_encoding_name(encoding),
                  metric == VD_METRIC_COSINE ? "cosine" : "euclidean", (int)k);
         vd_hnsw_snapshot *s = NULL;
@@ -659,17 +657,6 @@ static void an_exact_search_misses_nothing(void **state) {
     }
 }
 
-static int pool_up(void **state) {
-    (void)state;
-    return executor_pool_new(2, &pool) == VD_OK ? 0 : -1;
-}
-
-static int pool_down(void **state) {
-    (void)state;
-    executor_pool_free(pool);
-    return 0;
-}
-
 int main(int argc, char **argv) {
     const char *wish = getenv("VECTORD_CPU");
     if (wish && strcmp(wish, vd_hnsw_cpu()) != 0) {
@@ -691,5 +678,5 @@ int main(int argc, char **argv) {
         cmocka_unit_test(distances_are_the_same_by_every_encoding),
         cmocka_unit_test(an_exact_search_misses_nothing),
     };
-    return cmocka_run_group_tests(tests, pool_up, pool_down);
+    return cmocka_run_group_tests(tests, help_pool_up, help_pool_down);
 }

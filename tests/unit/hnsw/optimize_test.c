@@ -9,10 +9,8 @@
 
 #include "data_help.h"
 
-static executor_pool *pool;
-
 static const vd_executor *threads(void) {
-    return executor_pool_get(pool);
+    return executor_pool_get(help_pool);
 }
 
 static vd_hnsw *index_of(const data *d, vd_encoding encoding) {
@@ -477,17 +475,6 @@ static void beside_writes_and_searches(void **state) {
     data_free(&d);
 }
 
-static int pool_up(void **state) {
-    (void)state;
-    return executor_pool_new(2, &pool) == VD_OK ? 0 : -1;
-}
-
-static int pool_down(void **state) {
-    (void)state;
-    executor_pool_free(pool);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest beside[] = {
         cmocka_unit_test(beside_writes_and_searches),
@@ -506,7 +493,7 @@ int main(void) {
     (void)tests;
     int failed = 0;
 #else
-    int failed = cmocka_run_group_tests(tests, pool_up, pool_down);
+    int failed = cmocka_run_group_tests(tests, help_pool_up, help_pool_down);
 #endif
-    return failed + cmocka_run_group_tests(beside, pool_up, pool_down);
+    return failed + cmocka_run_group_tests(beside, help_pool_up, help_pool_down);
 }

@@ -5,7 +5,6 @@
  */
 #include <inttypes.h>
 
-#include "base/executor.h"
 #include "engine_help.h"
 
 enum { DIMENSION = 32, QUERIES = 150, BATCH = 500 };
@@ -38,8 +37,6 @@ static const data_set sets[] = {
 };
 #define SETS (sizeof sets / sizeof sets[0])
 enum { UNIFORM = 3 }; /* place in `sets` */
-
-static executor_pool *pool;
 
 static int by_first(const void *a, const void *b) {
     const float *x = a, *y = b;
@@ -76,7 +73,7 @@ static void add_all(vd_hnsw *index, const uint32_t *numbers, const float *vector
         for (uint32_t i = 0; i < n; i++) {
             items[i] = (vd_hnsw_item){number_id(&numbers[from + i]), vectors + (size_t)(from + i) * DIMENSION, NULL};
         }
-        OK(vd_hnsw_add(index, items, n, executor_pool_get(pool), err));
+        OK(vd_hnsw_add(index, items, n, executor_pool_get(help_pool), err));
     }
 }
 
@@ -88,7 +85,7 @@ static void delete_numbers(vd_hnsw *index, const uint32_t *numbers, uint32_t cou
         for (uint32_t i = 0; i < n; i++) {
             ids[i] = number_id(&numbers[from + i]);
         }
-        OK(vd_hnsw_delete(index, ids, n, executor_pool_get(pool), &deleted, err));
+        OK(vd_hnsw_delete(index, ids, n, executor_pool_get(help_pool), &deleted, err));
         assert_int_equal(deleted, n);
     }
 }
@@ -104,7 +101,7 @@ static uint32_t *count_up(uint32_t count) {
 
 static double measured(const data_set *set, vd_hnsw *index, const float *queries, const char *when) {
     help_check(index, when);
-    OK(vd_hnsw_calibrate(index, executor_pool_get(pool), err));
+    OK(vd_hnsw_calibrate(index, executor_pool_get(help_pool), err));
     vd_hnsw_stats stats;
     vd_hnsw_get_stats(index, &stats);
     double recall = help_recall(index, queries, QUERIES, DIMENSION, 0);
@@ -335,17 +332,6 @@ static void a_whole_cluster_is_deleted(void **state) {
     free(queries);
 }
 
-static int pool_up(void **state) {
-    (void)state;
-    return executor_pool_new(0, &pool) == VD_OK ? 0 : -1;
-}
-
-static int pool_down(void **state) {
-    (void)state;
-    executor_pool_free(pool);
-    return 0;
-}
-
 int main(void) {
     struct CMUnitTest tests[SETS + 3] = {
         [SETS] = cmocka_unit_test(the_nearest_is_deleted_each_time),
@@ -355,5 +341,5 @@ int main(void) {
     for (size_t i = 0; i < SETS; i++) {
         tests[i] = (struct CMUnitTest){sets[i].name, defaults_reach_the_target, NULL, NULL, (void *)&sets[i]};
     }
-    return cmocka_run_group_tests(tests, pool_up, pool_down);
+    return cmocka_run_group_tests(tests, help_pool_up, help_pool_down);
 }
