@@ -384,8 +384,9 @@ static void memory_goes_back(void **state) {
     }
     for (int i = 0; i < FILLS; i++) {
         double full = (double)f.stats_full[i], empty = (double)f.stats_empty[i], first = (double)f.stats_full[0];
-        assert_true(fabs(full / first - 1.0) < 0.05);
-        assert_true(empty < 0.15 * first);
+        const double kept = 512 << 10; /* what a writer keeps to work with, however few the items are */
+        assert_true(fabs(full - first) < 0.05 * first + kept / 2);
+        assert_true(empty < 0.1 * first + kept);
         if (!HELP_SANITIZED) {
             double resident_full = (double)(f.rss_full[i] - f.rss_start),
                    resident_first = (double)(f.rss_full[0] - f.rss_start);
