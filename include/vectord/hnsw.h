@@ -142,8 +142,9 @@ VECTORD_API vd_status vd_hnsw_delete(vd_hnsw *index, const vd_id *ids, size_t co
  * Links every node once more, now that the whole graph is there to search (and with a second, wider choice of links: the
  * occlusion factor alpha of DiskANN, 1.1 for own links and 1.05 for back links). What it saves depends on the data: on 100,000
  * sentence embeddings 10 % of the distances per search at recall 0.95 and a third at 0.99; it undoes what many deletes did to the
- * graph; on queries unlike anything stored it can cost a tenth. Runs beside searches and writes: it takes the writer's place for some hundred nodes at a time. `progress` (may be NULL) is
- * called after each piece, with no lock held; false from it ends the call (CANCELLED), and a later call goes on where it ended.
+ * graph; on queries unlike anything stored it can cost a tenth. Runs beside searches and writes: it takes the writer's place for
+ * some hundred nodes at a time. `progress` (may be NULL) is called after each piece, with no lock held; false from it ends the call
+ * (CANCELLED), and a later call goes on where it ended.
  * A pass over what was added since the last one, or over everything when the index has grown by half. Due
  * (vd_hnsw_optimization_due) when more than a tenth of the items have never been through one. OUT_OF_MEMORY: no scratch space.
  */

@@ -182,12 +182,8 @@ vd_status vd_hnsw_add(vd_hnsw *h, const vd_hnsw_item *items, size_t count, const
         if (before < ENCODING_CHECK_ITEMS && before + count > ENCODING_CHECK_ITEMS) {
             first = (size_t)(ENCODING_CHECK_ITEMS - before);
         }
-        add_batch(h, items, first, executor);
-        if (encoding_check_due(h)) {
-            (void)encoding_check(h, executor); /* without memory it stays as it is */
-        }
-        if (first < count) {
-            add_batch(h, items + first, count - first, executor);
+        for (size_t from = 0, to = first; from < count; from = to, to = count) {
+            add_batch(h, items + from, to - from, executor);
             if (encoding_check_due(h)) {
                 (void)encoding_check(h, executor); /* without memory it stays as it is */
             }

@@ -261,12 +261,12 @@ struct vd_hnsw {
     _Atomic(void *) *payloads;
     _Atomic uint32_t *upper_links; /* blocks of upper_stride words */
     uint32_t upper_limit, upper_ready, upper_used;
+    bool has_payloads, has_twins; /* ever; the writer's. Else nothing has touched their planes */
 
     /* free things; the writer's */
     uint32_t free_slots;                 /* list through parent[] */
-    uint32_t free_count;                 /* on both lists */
-    bool has_payloads, has_twins;        /* ever: else nothing has touched their planes */
     uint32_t free_returned;              /* the same of slots whose pages have been given back: taken last */
+    uint32_t free_count;                 /* on both lists */
     uint32_t free_uppers[VD_LEVELS_MAX]; /* by number of blocks, list through the blocks' first word */
 
     id_store id_store;
@@ -550,6 +550,8 @@ void pair_query(const vd_hnsw *h, scratch *s, uint32_t slot, walk_query *q);
 /* Distances for walking: monotone in the true distance but for the encoding's error, never below +0. count <= BATCH_SLOTS_MAX;
  * out: [count padded to KERNEL_OUT_PAD]. */
 void walk_distances(scratch *s, const walk_query *q, const uint32_t *slots, uint32_t count, float *out);
+/* Measures s->candidates[from..to) by all bits of the query, and sorts those before `to`. */
+void candidates_refine(scratch *s, uint32_t from, uint32_t to);
 /* Greedy descent from `entry` (ENTRY_NONE: false) to `target` level. */
 bool walk_descend(const vd_hnsw *h, scratch *s, uint64_t entry, uint32_t target, uint32_t hidden, candidate *nearest);
 static inline bool cancelled(const scratch *s) {

@@ -256,11 +256,12 @@ vd_status vd_hnsw_reserve(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *e
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
     }
     pthread_mutex_lock(&h->writer);
-    if (items == 0) {
-        h->promised = 0;
-        reserve_used(h, 0);
+    vd_status status = VD_OK;
+    if (items == 0) { /* only ends what was promised: every group of writes does this */
+        reserve_used(h, h->promised);
+        goto end;
     }
-    vd_status status = reserve_items(h, added, bytes, err);
+    status = reserve_items(h, added, bytes, err);
     status = status ? status : reserve_changes(h, items, err);
     /* With room to spare: what else retires something before the promise is used must not use it up. */
     if (status == VD_OK && retire_reserve(h, 4 * items + 64 + h->dead_count) != VD_OK) {
@@ -269,6 +270,7 @@ vd_status vd_hnsw_reserve(vd_hnsw *h, size_t items, size_t id_bytes, vd_error *e
     if (status == VD_OK && items > h->promised) {
         h->promised = items;
     }
+end:
     pthread_mutex_unlock(&h->writer);
     return status;
 }

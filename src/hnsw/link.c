@@ -159,17 +159,7 @@ static uint32_t gather(const vd_hnsw *h, scratch *s, const link_batch *b, uint32
             c[count++].slot = b->nodes[j];
         }
     }
-    for (uint32_t from = from_graph; from < count; from += BATCH_SLOTS_MAX) {
-        uint32_t n = count - from < BATCH_SLOTS_MAX ? count - from : BATCH_SLOTS_MAX;
-        for (uint32_t j = 0; j < n; j++) {
-            s->ids_a[j] = c[from + j].slot;
-        }
-        walk_distances(s, &s->refine, s->ids_a, n, s->distances_a);
-        for (uint32_t j = 0; j < n; j++) {
-            c[from + j].distance = s->distances_a[j];
-        }
-    }
-    candidates_sort(c, count);
+    candidates_refine(s, from_graph, count);
     uint32_t most = h->options.ef_construction / CHOICE_SHARE;
     most = most > h->m0 ? most : h->m0;
     return count < most ? count : most;

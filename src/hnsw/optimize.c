@@ -58,17 +58,7 @@ static uint32_t gather(const vd_hnsw *h, scratch *s, uint32_t slot) {
             c[count++].slot = other;
         }
     }
-    for (uint32_t from = measured; from < count; from += BATCH_SLOTS_MAX) {
-        uint32_t n = count - from < BATCH_SLOTS_MAX ? count - from : BATCH_SLOTS_MAX;
-        for (uint32_t j = 0; j < n; j++) {
-            s->ids_a[j] = c[from + j].slot;
-        }
-        walk_distances(s, &s->refine, s->ids_a, n, s->distances_a);
-        for (uint32_t j = 0; j < n; j++) {
-            c[from + j].distance = s->distances_a[j];
-        }
-    }
-    candidates_sort(c, count);
+    candidates_refine(s, measured, count);
     return count;
 }
 

@@ -241,10 +241,9 @@ uint64_t planes_bytes(const vd_hnsw *h) {
     uint64_t kept = slots - h->returned_slots;
     uint64_t bytes = (uint64_t)h->upper_used * h->upper_stride * sizeof *h->upper_links;
     for (size_t i = 0; i < INDEX_PLANES; i++) {
-        bool touched = i == PLANE_PAYLOADS                     ? h->has_payloads
-                       : i == PLANE_TWIN || i == PLANE_IS_TWIN ? h->has_twins
-                                                               : true;
-        bytes += touched ? (h->planes[i].payload ? kept : slots) * h->planes[i].stride : 0;
+        bool untouched =
+            (i == PLANE_PAYLOADS && !h->has_payloads) || ((i == PLANE_TWIN || i == PLANE_IS_TWIN) && !h->has_twins);
+        bytes += untouched ? 0 : (h->planes[i].payload ? kept : slots) * h->planes[i].stride;
     }
     return bytes + form_bytes(form_of(h), kept);
 }

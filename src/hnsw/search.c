@@ -2,8 +2,8 @@
  * search.c - the k nearest: walk the graph (or scan a small index), then order the best by their exact distances.
  *
  * Three precisions, each on fewer: the walk ranks by half the bits of a code where that is good enough, the best k + REFINE_LEAST of
- * it, and whoever their error leaves in doubt, are ranked anew by all bits, and the first k of those, with whoever the error of the codes leaves in doubt, are measured in double
- * from the exact vectors. Exact copies of a node come out of its chain. A stored vector that equals the query bit for bit is
+ * it, and whoever their error leaves in doubt, are ranked anew by all bits, and the first k of those, with whoever the error of the
+ * codes leaves in doubt, are measured in double from the exact vectors. Exact copies of a node come out of its chain. A stored vector that equals the query bit for bit is
  * looked up by its hash as well, so an item is always found by its own vector, however little is looked at.
  *
  * A scan measures by codes too, and exactly only what the error of the codes, at its very worst, could make an answer.
@@ -16,8 +16,8 @@
 
 #define WINDOW_MOST 8192u /* a pool larger than this costs more than measuring everything */
 #define RETRIES     8     /* searches that a publication overtook look again, at most so often */
-#define WAITS                                                                                                          \
-    20000 /* turns given up until a publication that is under way has ended; it is short unless its thread is stopped */
+/* Turns given up until a publication that is under way has ended; it is short unless its thread is stopped. */
+#define WAITS             20000
 #define SCAN_BLOCK        256u
 #define BUDGET_SLACK      768u /* distances that ordering may take beyond a budget */
 #define COPIES_A_DISTANCE 32u  /* looking at so many exact copies costs what a distance does */
@@ -134,8 +134,8 @@ void run_scan(search_run *r) {
 
 /* ---- walking ---- */
 
-/* How many are in no answer (the new ones of a batch that is being linked, and the dead) of those in the pool that they could be in the way of:
- * all of a full pool, which has turned others away; else the first `rank`, which the bound is drawn by. */
+/* How many are in no answer (the new ones of a batch that is being linked, and the dead) where they could be in others' way: in all
+ * of a full pool, which has turned others away; else among its first `rank`, which the bound is drawn by. */
 static uint32_t count_hidden(const vd_hnsw *h, const scratch *s, uint32_t rank) {
     uint32_t count = 0;
     const uint32_t look = s->pool.size == s->pool.limit || rank > s->pool.size ? s->pool.size : rank;
@@ -229,19 +229,11 @@ static vd_status start_walk(search_run *r) {
 
 /* Measures pool entries from..to by all bits and sorts them in behind those that have been. */
 static void refine_some(scratch *s, uint32_t from, uint32_t to) {
-    candidate *c = s->candidates;
-    for (uint32_t at = from; at < to; at += BATCH_SLOTS_MAX) {
-        uint32_t n = to - at < BATCH_SLOTS_MAX ? to - at : BATCH_SLOTS_MAX;
-        for (uint32_t i = 0; i < n; i++) {
-            s->ids_a[i] = key_slot(s->pool.keys[at + i]);
-        }
-        walk_distances(s, &s->refine, s->ids_a, n, s->distances_a);
-        for (uint32_t i = 0; i < n; i++) {
-            c[at + i] = (candidate){s->distances_a[i], s->ids_a[i]};
-        }
+    for (uint32_t i = from; i < to; i++) {
+        s->candidates[i].slot = key_slot(s->pool.keys[i]);
     }
     s->refined += to - from;
-    candidates_sort(c, to);
+    candidates_refine(s, from, to);
 }
 
 /* The pool ranked by all bits into s->candidates, as far as it matters: where half of them were walked on, the first of it and

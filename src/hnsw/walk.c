@@ -321,6 +321,21 @@ void walk_turn(const vd_hnsw *h, scratch *s) {
     w->batch_count = collected;
 }
 
+void candidates_refine(scratch *s, uint32_t from, uint32_t to) {
+    candidate *c = s->candidates;
+    for (; from < to; from += BATCH_SLOTS_MAX) {
+        uint32_t n = to - from < BATCH_SLOTS_MAX ? to - from : BATCH_SLOTS_MAX;
+        for (uint32_t i = 0; i < n; i++) {
+            s->ids_a[i] = c[from + i].slot;
+        }
+        walk_distances(s, &s->refine, s->ids_a, n, s->distances_a);
+        for (uint32_t i = 0; i < n; i++) {
+            c[from + i].distance = s->distances_a[i];
+        }
+    }
+    candidates_sort(c, to);
+}
+
 void walk_level(const vd_hnsw *h, scratch *s, candidate start, uint32_t level, uint32_t ef) {
     walk_begin(h, s, start, level, ef, 0.0f, 0, SLOT_NONE);
     while (!s->walk.done) {
