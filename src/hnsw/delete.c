@@ -155,7 +155,7 @@ static uint64_t lot_of(uint32_t slot, uint32_t dead) {
 /* The copy that takes the place of its dead representative comes to the front of the chain. Every copy must then be told, so whose
  * turn it is falls by lot: whatever the order of deaths, the next one rarely meets the one chosen, and n deaths cost some n steps. (By
  * age it would be n^2 / 2: in order of insertion each death would be the representative's.) A search that is in the middle of the chain
- * can miss the heir; it has met the dead representative, and as this counts as a publication it looks again. */
+ * can miss the heir; as this counts both as a publication and (twin_detach) as a sweep, it looks again. */
 static uint32_t choose_heir(vd_hnsw *h, uint32_t dead) {
     uint32_t first = twin_next(h, dead), heir = first;
     for (uint32_t t = twin_next(h, first); t != SLOT_NONE; t = twin_next(h, t)) {
