@@ -539,14 +539,14 @@ static void set_process(void *arg, metrics *m) {
     }
 }
 
-void metrics_register_process(metrics *m, const char *version) {
+void metrics_register_process(metrics *m, const char *info_name, const char *version) {
     if (!m) {
         return;
     }
     char escaped[64], labels[96];
     metrics_label(version, strlen(version), escaped, sizeof escaped);
     snprintf(labels, sizeof labels, "version=\"%s\"", escaped);
-    metric_set(metrics_gauge(m, "vectord_build_info", "The version that runs; always 1.", labels), 1);
+    metric_set(metrics_gauge(m, info_name, "The version that runs; always 1.", labels), 1);
     metric_set(
         metrics_gauge(m, "process_start_time_seconds", "Start time of the process since unix epoch in seconds.", ""),
         start_time());

@@ -37,7 +37,8 @@ void metrics_remove(metrics *m, const char *name, const char *labels);
 void metrics_print(metrics *m, buffer *out);
 /* Escapes a label value into out (at most `size` bytes with the NUL; cut at a character boundary). */
 void metrics_label(const void *value, size_t value_size, char *out, size_t size);
-/* vectord_build_info, process_resident_memory_bytes, process_cpu_seconds_total, process_open_fds, ... */
-void metrics_register_process(metrics *m, const char *version);
+/* `info_name` ("vectord_build_info") with the version as its label, process_resident_memory_bytes, process_cpu_seconds_total,
+ * process_open_fds, ... */
+void metrics_register_process(metrics *m, const char *info_name, const char *version);
 
 #endif

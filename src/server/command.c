@@ -1,229 +1,61 @@
-/*
- * command.c - see command.h. Takes its own words (--config, --check-config, --url, ...) out of the command line; the rest are
- * settings, which config.c reads.
- */
+/* command.c - vectord, as the command line of config/command.h sees it. */
 #include "server/command.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/log.h"
-#include "server/health.h"
 
-enum { HEALTH_TIMEOUT_MS = 3000 };
+typedef struct values {
+    config config;
+    int (*serve)(const config *c);
+} values;
 
-extern char **environ;
-
-static const char usage[] =
-    "vectord " VECTORD_VERSION " - a vector-search service\n"
-    "\n"
-    "  vectord [--config FILE] [SETTINGS]            serve until SIGTERM or Ctrl-C\n"
-    "  vectord --check-config [--config FILE] ...    say what is wrong with the settings, start nothing\n"
-    "  vectord config print [--config FILE] ...      the settings in force, each with where it came from\n"
-    "  vectord health [--ready] [--url URL] ...      exit code 0 when a running server answers\n"
-    "  vectord --version | --help\n"
-    "\n"
-    "Settings come from the TOML file, then the environment (VECTORD_DATA_DIR, VECTORD_RPC_BIND, ...; with _FILE\n"
-    "behind the name the value is read from that file), then flags; the later wins.\n"
-    "\n";
-
-/* Prints and frees; 0, or an exit code when memory or standard output failed. */
-static int print_out(buffer *out) {
-    bool done = !out->failed && fwrite(out->data, 1, out->size, stdout) == out->size && fflush(stdout) == 0;
-    buffer_fini(out);
-    return done ? 0 : COMMAND_EXIT_UNAVAILABLE;
+static vd_status load(void *arg, const config_input *input, buffer *errors, buffer *warnings) {
+    values *v = arg;
+    return config_load(&v->config, input, errors, warnings);
 }
 
-static int print_help(void) {
-    buffer out;
-    buffer_init(&out, 0);
-    buffer_put_str(&out, usage);
-    config_print_help(&out);
-    return print_out(&out);
+static config_target target(void *arg) {
+    values *v = arg;
+    return config_target_of(&v->config);
 }
 
-static int print_markdown(void) {
-    buffer out;
-    buffer_init(&out, 0);
-    config_print_markdown(&out);
-    return print_out(&out);
+static void setup_log(const void *arg) {
+    const values *v = arg;
+    log_setup((log_level)v->config.log_level, (log_format)v->config.log_format);
 }
 
-static int print_config(const config *c) {
-    buffer out;
-    buffer_init(&out, 0);
-    config_print(c, &out);
-    return print_out(&out);
+static const char *health_address(const void *arg) {
+    const values *v = arg;
+    const config_list *doors = v->config.bind.count ? &v->config.bind : &v->config.gateway_bind;
+    return doors->count ? doors->items[0] : NULL;
 }
 
-typedef struct command {
-    const char *name; /* "serve", "check", "print", "markdown", "health" */
-    const char *file, *url;
-    bool ready;
-    const char **flags; /* what is left: settings */
-    size_t flag_count;
-} command;
-
-/* A server's warnings are lines of its log, in the form that was asked for; those of other commands are plain. */
-static void show_warnings(const config *c, const buffer *warnings, bool serving) {
-    if (!serving) {
-        fprintf(stderr, "vectord: warnings:\n%.*s", (int)warnings->size, (const char *)warnings->data);
-        return;
-    }
-    log_setup((log_level)c->log_level, (log_format)c->log_format);
-    const char *at = (const char *)warnings->data, *end = at + warnings->size;
-    while (at < end) {
-        const char *line_end = memchr(at, '\n', (size_t)(end - at));
-        log_event(LOG_WARN, "settings", "%.*s", (int)(line_end - at), at);
-        at = line_end + 1;
-    }
+static int serve_values(const void *arg) {
+    const values *v = arg;
+    return v->serve(&v->config);
 }
 
-/* Loads the settings and shows what is wrong with them. 0 or an exit code. */
-static int load(config *c, const command *cmd) {
-    buffer errors, warnings;
-    buffer_init(&errors, 0);
-    buffer_init(&warnings, 0);
-    const config_input input = {
-        .file = cmd->file, .env = (const char *const *)environ, .flags = cmd->flags, .flag_count = cmd->flag_count};
-    vd_status status = config_load(c, &input, &errors, &warnings);
-    if (!warnings.failed && warnings.size) {
-        show_warnings(c, &warnings, status == VD_OK && strcmp(cmd->name, "serve") == 0);
-    }
-    if (!errors.failed && errors.size) {
-        fprintf(stderr, "vectord: the settings have errors:\n%.*s", (int)errors.size, (const char *)errors.data);
-    }
-    buffer_fini(&warnings);
-    buffer_fini(&errors);
-    return status == VD_OK ? 0 : COMMAND_EXIT_CONFIG;
-}
-
-static int check_health(const config *c, const char *url, bool ready) {
-    char host_port[96] = "", path[256] = "";
-    if (url && !health_split_url(url, host_port, path)) {
-        fprintf(stderr, "vectord health: --url must look like http://127.0.0.1:3215, got \"%s\"\n", url);
-        return COMMAND_EXIT_USAGE;
-    }
-    if (!url) {
-        const config_list *doors = c->bind.count ? &c->bind : &c->gateway_bind;
-        if (doors->count == 0) {
-            fprintf(stderr, "vectord health: no HTTP door is open in these settings\n");
-            return COMMAND_EXIT_UNAVAILABLE;
-        }
-        snprintf(host_port, sizeof host_port, "%s", doors->items[0]);
-    }
-    if (!path[0] || strcmp(path, "/") == 0) {
-        snprintf(path, sizeof path, "%s", ready ? "/readyz" : "/livez");
-    }
-    vd_error err = {0};
-    if (health_check(host_port, path, HEALTH_TIMEOUT_MS, &err) != VD_OK) {
-        fprintf(stderr, "vectord health: %s\n", err.text);
-        return 1;
-    }
-    printf("ok\n");
-    return 0;
-}
-
-/* Takes the value of `name` from "name=value" or the next argument; NULL when argv[*at] is another flag. */
-static const char *take_value(const char *name, int argc, char **argv, int *at, bool *missing) {
-    size_t size = strlen(name);
-    if (strncmp(argv[*at], name, size) != 0) {
-        return NULL;
-    }
-    if (argv[*at][size] == '=') {
-        return argv[*at] + size + 1;
-    }
-    if (argv[*at][size] != '\0') {
-        return NULL;
-    }
-    if (*at + 1 >= argc) {
-        *missing = true;
-        return NULL;
-    }
-    return argv[++*at];
-}
-
-/* false: the command line makes no sense, and stderr says why. */
-static bool parse_command(int argc, char **argv, command *out) {
-    int at = 1;
-    out->name = "serve";
-    if (argc > 1 && strcmp(argv[1], "health") == 0) {
-        out->name = "health";
-        at = 2;
-    } else if (argc > 2 && strcmp(argv[1], "config") == 0 &&
-               (strcmp(argv[2], "print") == 0 || strcmp(argv[2], "markdown") == 0)) {
-        out->name = argv[2];
-        at = 3;
-    } else if (argc > 1 && strcmp(argv[1], "config") == 0) {
-        fputs("vectord: config needs a command: vectord config print; see vectord --help\n", stderr);
-        return false;
-    } else if (argc > 1 && argv[1][0] != '-') {
-        fprintf(stderr, "vectord: unknown command \"%s\"; see vectord --help\n", argv[1]);
-        return false;
-    }
-    for (; at < argc; at++) {
-        bool missing = false;
-        const char *value = take_value("--config", argc, argv, &at, &missing);
-        if (value) {
-            out->file = value;
-            continue;
-        }
-        bool health = strcmp(out->name, "health") == 0;
-        value = health && !missing ? take_value("--url", argc, argv, &at, &missing) : NULL;
-        if (value) {
-            out->url = value;
-            continue;
-        }
-        if (missing) {
-            fprintf(stderr, "vectord: %s needs a value\n", argv[at]);
-            return false;
-        }
-        if (health && strcmp(argv[at], "--ready") == 0) {
-            out->ready = true;
-        } else if (strcmp(out->name, "serve") == 0 && strcmp(argv[at], "--check-config") == 0) {
-            out->name = "check";
-        } else {
-            out->flags[out->flag_count++] = argv[at];
-        }
-    }
-    return true;
+static void fini(void *arg) {
+    values *v = arg;
+    config_fini(&v->config);
 }
 
 int command_main(int argc, char **argv, int (*serve)(const config *c)) {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            return print_help();
-        }
-        if (strcmp(argv[i], "--version") == 0) {
-            printf("vectord %s\n", VECTORD_VERSION);
-            return 0;
-        }
-    }
-    command cmd = {.flags = calloc((size_t)argc + 1, sizeof *cmd.flags)};
-    if (!cmd.flags) {
-        return COMMAND_EXIT_UNAVAILABLE;
-    }
-    if (!parse_command(argc, argv, &cmd)) {
-        free(cmd.flags);
-        return COMMAND_EXIT_USAGE;
-    }
-    if (strcmp(cmd.name, "markdown") == 0) {
-        free(cmd.flags);
-        return print_markdown();
-    }
-    config c;
-    int code = load(&c, &cmd);
-    if (code == 0 && strcmp(cmd.name, "check") == 0) {
-        printf("the settings are fine\n");
-    } else if (code == 0 && strcmp(cmd.name, "print") == 0) {
-        code = print_config(&c);
-    } else if (code == 0 && strcmp(cmd.name, "health") == 0) {
-        code = check_health(&c, cmd.url, cmd.ready);
-    } else if (code == 0) {
-        code = serve(&c);
-    }
-    config_fini(&c);
-    free(cmd.flags);
-    return code;
+    values v = {.serve = serve};
+    const command_program program = {
+        .schema = config_schema_get(),
+        .summary = "a vector-search service",
+        .variables = "VECTORD_DATA_DIR, VECTORD_RPC_BIND",
+        .usage_more = "",
+        .default_address = "127.0.0.1:3215",
+        .live_path = "/livez",
+        .ready_path = "/readyz",
+        .values = &v,
+        .load = load,
+        .target = target,
+        .setup_log = setup_log,
+        .health_address = health_address,
+        .serve = serve_values,
+        .fini = fini,
+    };
+    return command_run(&program, argc, argv);
 }

@@ -14,19 +14,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/executor.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "config/process.h"
 #include "ops/ops.h"
 #include "registry/registry.h"
-#include "server/announce.h"
+#include "config/announce.h"
 #include "server/command.h"
 #include "server/config.h"
 #include "store/objstore.h"
+#include "store/storaged.h"
 #include "transport/transport.h"
 
 enum { LOADING_POLL_MS = 50 };
@@ -47,15 +48,6 @@ typedef struct server {
 
 /* ---- start ---- */
 
-/* Every index keeps a file open and every client a socket: take what we are allowed. */
-static void raise_file_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
 static vd_status start_pools(server *s, vd_error *err) {
     const config *c = s->config;
     uint32_t workers = (uint32_t)c->workers;
@@ -69,13 +61,20 @@ static vd_status start_pools(server *s, vd_error *err) {
     return VD_OK;
 }
 
+static vd_status start_store(server *s, vd_error *err) {
+    const config *c = s->config;
+    if (c->store_url[0]) {
+        const objstore_http_options options = {.url = c->store_url, .prefix = c->store_prefix};
+        return objstore_open_storaged(&options, &s->store, err);
+    }
+    return c->data_dir[0] ? objstore_open_dir(c->data_dir, NULL, &s->store, err) : VD_OK;
+}
+
 static vd_status start_registry(server *s, vd_error *err) {
     const config *c = s->config;
-    if (c->data_dir[0]) {
-        vd_status status = objstore_open_dir(c->data_dir, NULL, &s->store, err);
-        if (status != VD_OK) {
-            return status;
-        }
+    vd_status opened = start_store(s, err);
+    if (opened != VD_OK) {
+        return opened;
     }
     const registry_options options = {
         .store = s->store,
@@ -96,7 +95,7 @@ static vd_status start_metrics(server *s, vd_error *err) {
     if (!s->metrics) {
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory for the metrics");
     }
-    metrics_register_process(s->metrics, VECTORD_VERSION);
+    metrics_register_process(s->metrics, "vectord_build_info", VECTORD_VERSION);
     registry_register_metrics(s->registry, s->metrics);
     s->ops = (ops_context){.registry = s->registry, .version = VECTORD_VERSION, .started_ms = clock_now_ms()};
     s->shared = (transport_shared){.ops = &s->ops, .queue = s->queue, .metrics = s->metrics};
@@ -158,13 +157,6 @@ static void stop(server *s) {
     executor_pool_free(s->pool);
 }
 
-static void stop_signals(sigset_t *out) {
-    sigemptyset(out);
-    sigaddset(out, SIGTERM);
-    sigaddset(out, SIGINT);
-    sigaddset(out, SIGHUP);
-}
-
 static void log_ready(const server *s, int64_t since_ms) {
     registry_summary sum;
     registry_get_summary(s->registry, &sum);
@@ -191,10 +183,7 @@ static int serve(const server *s, const sigset_t *signals) {
 
 static int run(const config *c) {
     sigset_t signals;
-    stop_signals(&signals);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    raise_file_limit();
+    process_prepare(&signals);
     log_setup((log_level)c->log_level, (log_format)c->log_format);
 
     if (c->exposed) {
@@ -204,7 +193,7 @@ static int run(const config *c) {
             "and delete everything (allow_insecure_bind)",
             NULL);
     }
-    server s = {.config = c};
+    server s = {.config = c, .doors = {.program = "vectord"}};
     vd_error err = {0};
     int64_t began_ms = clock_now_ms();
     vd_status status = start_pools(&s, &err);
@@ -225,7 +214,7 @@ static int run(const config *c) {
         stop(&s);
         return COMMAND_EXIT_UNAVAILABLE;
     }
-    announce_started(&s.doors, VECTORD_VERSION, c->data_dir, isatty(STDERR_FILENO) != 0);
+    announce_started(&s.doors, VECTORD_VERSION, c->store_url[0] ? c->store_url : c->data_dir, isatty(STDERR_FILENO) != 0);
 
     int got = serve(&s, &signals);
     began_ms = clock_now_ms();

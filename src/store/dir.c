@@ -30,15 +30,11 @@
 
 #include "base/alloc.h"
 #include "store/dir_names.h"
+#include "store/folder.h"
 #include "store/objstore.h"
-
-#define FOLDER_MODE 0750
-#define FILE_MODE   0640
 
 #define FRAME_SUFFIX ".lhv1"
 #define ASIDE_MARK   ".aside-"
-#define TEMP_PREFIX  ".put-"
-#define TEMP_DIGITS  16u
 
 /* ".aside-1" ... : more damaged copies of one object than anybody looks at */
 #define ASIDE_MAX 1000u
@@ -75,150 +71,6 @@ struct objstore_log {
     char reason[128];
 };
 
-/* ---- errors ---- */
-
-static vd_status status_of_errno(int error) {
-    switch (error) {
-    case ENOENT:
-        return VD_NOT_FOUND;
-    case EEXIST:
-        return VD_ALREADY_EXISTS;
-    case ENOSPC:
-    case EDQUOT:
-        return VD_DISK_FULL;
-    case ENOMEM:
-        return VD_OUT_OF_MEMORY;
-    case EAGAIN:
-    case EBUSY:
-    case EMFILE:
-    case ENFILE:
-    case ESTALE:
-    case ETIMEDOUT:
-        return VD_UNAVAILABLE;
-    default:
-        return VD_INTERNAL;
-    }
-}
-
-static vd_status fail_errno(vd_error *err, int error, const char *what, const char *key) {
-    char reason[128];
-    const char *text = strerror_r(error, reason, sizeof reason);
-    return vd_fail(err, status_of_errno(error), NULL, "%s %s: %s", what, key, text);
-}
-
-/* ---- small steps ---- */
-
-static int sync_folder(const dir_store *s, const char *path) {
-    int fd;
-    int error = s->io->open(s->io->context, path, O_RDONLY | O_DIRECTORY, 0, &fd);
-    if (error) {
-        return error;
-    }
-    error = s->io->sync(s->io->context, fd);
-    int close_error = s->io->close(s->io->context, fd);
-    return error ? error : close_error;
-}
-
-/* Makes `path` and its parents, each durable in its own parent. */
-static int make_folders(const dir_store *s, const char *path) {
-    char part[PATH_MAX];
-    size_t size = strlen(path);
-    if (size >= sizeof part) {
-        return ENAMETOOLONG;
-    }
-    memcpy(part, path, size + 1);
-    for (size_t i = 1; i <= size; i++) {
-        if (part[i] != '/' && part[i] != '\0') {
-            continue;
-        }
-        char kept = part[i];
-        part[i] = '\0';
-        int error = s->io->mkdir(s->io->context, part, FOLDER_MODE);
-        if (error == 0) {
-            char parent[PATH_MAX];
-            memcpy(parent, part, i + 1);
-            char *slash = strrchr(parent, '/');
-            error = sync_folder(s, !slash ? "." : slash == parent ? "/" : (*slash = '\0', parent));
-        }
-        if (error && error != EEXIST) {
-            return error;
-        }
-        part[i] = kept;
-    }
-    return 0;
-}
-
-typedef struct name_list {
-    char **names;
-    size_t count, capacity;
-    bool want_folders;
-    bool failed;
-} name_list;
-
-static int collect(void *arg, const char *name, int is_directory) {
-    name_list *list = arg;
-    if ((is_directory != 0) != list->want_folders) {
-        return 0;
-    }
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 64;
-        char **names = realloc(list->names, capacity * sizeof *names);
-        if (!names) {
-            list->failed = true;
-            return 1;
-        }
-        list->names = names;
-        list->capacity = capacity;
-    }
-    list->names[list->count] = strdup(name);
-    if (!list->names[list->count]) {
-        list->failed = true;
-        return 1;
-    }
-    list->count++;
-    return 0;
-}
-
-static void name_list_fini(name_list *list) {
-    for (size_t i = 0; i < list->count; i++) {
-        free(list->names[i]);
-    }
-    free(list->names);
-}
-
-/* The names of the files (or folders) in `path`; a missing folder is empty. */
-static int list_names(const dir_store *s, const char *path, bool folders, name_list *out) {
-    *out = (name_list){.want_folders = folders};
-    int error = s->io->list(s->io->context, path, collect, out);
-    if (error == ENOENT) {
-        error = 0;
-    }
-    if (!error && out->failed) {
-        error = ENOMEM;
-    }
-    return error;
-}
-
-static bool is_temporary(const char *name) {
-    size_t prefix = strlen(TEMP_PREFIX);
-    return strncmp(name, TEMP_PREFIX, prefix) == 0 && strlen(name) == prefix + TEMP_DIGITS &&
-           dir_is_hex(name + prefix, TEMP_DIGITS);
-}
-
-/* Removes what crashed puts have left. A failure is no reason not to start: the next open tries again. */
-static void sweep(const dir_store *s, const char *folder) {
-    name_list files;
-    if (list_names(s, folder, false, &files) == 0) {
-        for (size_t i = 0; i < files.count; i++) {
-            char path[PATH_MAX];
-            if (is_temporary(files.names[i]) && dir_join(path, NULL, folder, files.names[i]) == VD_OK) {
-                (void)s->io->unlink(s->io->context, path);
-            }
-        }
-    }
-    name_list_fini(&files);
-}
-
 /* ---- reading ---- */
 
 static void release_blob(objstore_blob *blob) {
@@ -238,7 +90,7 @@ static vd_status dir_get(objstore *face, const char *key, objstore_blob *out, vd
     int fd;
     int error = s->io->open(s->io->context, at.path, O_RDONLY, 0, &fd);
     if (error) {
-        return fail_errno(err, error, "read", key);
+        return folder_fail(err, error, "read", key);
     }
     uint64_t size;
     uint8_t *data = NULL;
@@ -250,7 +102,7 @@ static vd_status dir_get(objstore *face, const char *key, objstore_blob *out, vd
     (void)s->io->close(s->io->context, fd); /* nothing was written: a failed close loses nothing */
     if (error) {
         free(data);
-        return fail_errno(err, error, "read", key);
+        return folder_fail(err, error, "read", key);
     }
     *out = (objstore_blob){.data = data, .size = (size_t)size, .release = release_blob, .owner = data};
     return VD_OK;
@@ -263,7 +115,7 @@ static vd_status visit_file(const dir_store *s, const char *folder, const char *
         return VD_OK;
     }
     char path[PATH_MAX];
-    vd_status status = dir_join(path, err, folder, file);
+    vd_status status = folder_join(path, err, folder, file);
     if (status != VD_OK) {
         return status;
     }
@@ -277,7 +129,7 @@ static vd_status visit_file(const dir_store *s, const char *folder, const char *
     if (error == ENOENT) {
         return VD_OK; /* removed since the folder was read */
     }
-    return error ? fail_errno(err, error, "list", key) : visit(arg, key, size);
+    return error ? folder_fail(err, error, "list", key) : visit(arg, key, size);
 }
 
 static bool ends_with(const char *text, const char *suffix) {
@@ -288,14 +140,14 @@ static bool ends_with(const char *text, const char *suffix) {
 static vd_status list_frames(const dir_store *s, const char *prefix,
                              vd_status (*visit)(void *arg, const char *key, uint64_t size), void *arg, vd_error *err) {
     char folder[PATH_MAX];
-    vd_status status = dir_join(folder, err, s->root, "_vectors");
+    vd_status status = folder_join(folder, err, s->root, "_vectors");
     if (status != VD_OK) {
         return status;
     }
-    name_list files;
-    int error = list_names(s, folder, false, &files);
+    folder_names files;
+    int error = folder_list(s->io, folder, false, &files);
     if (error) {
-        status = fail_errno(err, error, "list", KEY_PREFIX);
+        status = folder_fail(err, error, "list", KEY_PREFIX);
     }
     for (size_t i = 0; status == VD_OK && i < files.count; i++) {
         char key[sizeof KEY_PREFIX + NAME_MAX] = KEY_PREFIX;
@@ -304,31 +156,31 @@ static vd_status list_frames(const dir_store *s, const char *prefix,
             status = visit_file(s, folder, files.names[i], key, prefix, visit, arg, err);
         }
     }
-    name_list_fini(&files);
+    folder_names_fini(&files);
     return status;
 }
 
 static vd_status list_epoch(const dir_store *s, const char *journal, const char *epoch, const char *prefix,
                             vd_status (*visit)(void *arg, const char *key, uint64_t size), void *arg, vd_error *err) {
     char folder[PATH_MAX];
-    vd_status status = dir_join(folder, err, journal, epoch);
+    vd_status status = folder_join(folder, err, journal, epoch);
     if (status != VD_OK) {
         return status;
     }
-    name_list files;
-    int error = list_names(s, folder, false, &files);
+    folder_names files;
+    int error = folder_list(s->io, folder, false, &files);
     if (error) {
-        status = fail_errno(err, error, "list", JOURNAL_PREFIX);
+        status = folder_fail(err, error, "list", JOURNAL_PREFIX);
     }
     for (size_t i = 0; status == VD_OK && i < files.count; i++) {
         char key[sizeof JOURNAL_PREFIX + 2 * KEY_HEX_MAX + 1];
         size_t size = strlen(files.names[i]);
-        if (size <= KEY_HEX_MAX && dir_is_hex(files.names[i], size)) {
+        if (size <= KEY_HEX_MAX && folder_is_hex(files.names[i], size)) {
             snprintf(key, sizeof key, JOURNAL_PREFIX "%s/%s", epoch, files.names[i]);
             status = visit_file(s, folder, files.names[i], key, prefix, visit, arg, err);
         }
     }
-    name_list_fini(&files);
+    folder_names_fini(&files);
     return status;
 }
 
@@ -336,22 +188,22 @@ static vd_status list_journals(const dir_store *s, const char *prefix,
                                vd_status (*visit)(void *arg, const char *key, uint64_t size), void *arg,
                                vd_error *err) {
     char journal[PATH_MAX];
-    vd_status status = dir_join(journal, err, s->root, "_vectors/.journal");
+    vd_status status = folder_join(journal, err, s->root, "_vectors/.journal");
     if (status != VD_OK) {
         return status;
     }
-    name_list epochs;
-    int error = list_names(s, journal, true, &epochs);
+    folder_names epochs;
+    int error = folder_list(s->io, journal, true, &epochs);
     if (error) {
-        status = fail_errno(err, error, "list", JOURNAL_PREFIX);
+        status = folder_fail(err, error, "list", JOURNAL_PREFIX);
     }
     for (size_t i = 0; status == VD_OK && i < epochs.count; i++) {
         size_t size = strlen(epochs.names[i]);
-        if (size <= KEY_HEX_MAX && dir_is_hex(epochs.names[i], size)) {
+        if (size <= KEY_HEX_MAX && folder_is_hex(epochs.names[i], size)) {
             status = list_epoch(s, journal, epochs.names[i], prefix, visit, arg, err);
         }
     }
-    name_list_fini(&epochs);
+    folder_names_fini(&epochs);
     return status;
 }
 
@@ -395,27 +247,18 @@ static vd_status dir_put_begin(objstore *face, const char *key, bool if_absent, 
     put->if_absent = if_absent;
     vd_status status = dir_locate(s->root, key, &put->at, err);
     if (status == VD_OK && put->at.journal) {
-        int error = make_folders(s, put->at.folder);
+        int error = folder_make(s->io, put->at.folder);
         if (error) {
-            status = fail_errno(err, error, "write", key);
+            status = folder_fail(err, error, "write", key);
         }
     }
-    while (status == VD_OK) {
-        char name[sizeof TEMP_PREFIX + TEMP_DIGITS];
-        snprintf(name, sizeof name, TEMP_PREFIX "%016llx",
-                 (unsigned long long)atomic_fetch_add_explicit(&s->next_temporary, 1, memory_order_relaxed));
-        status = dir_join(put->temporary, err, put->at.folder, name);
-        if (status != VD_OK) {
-            break;
-        }
-        int error = s->io->open(s->io->context, put->temporary, O_WRONLY | O_CREAT | O_EXCL, FILE_MODE, &put->fd);
-        if (error == 0) {
-            *out = put;
-            return VD_OK;
-        }
-        if (error != EEXIST) { /* a leftover that could not be swept: take the next number */
-            status = fail_errno(err, error, "write", key);
-        }
+    if (status == VD_OK) {
+        status =
+            folder_temporary(s->io, put->at.folder, &s->next_temporary, put->temporary, &put->fd, key, err);
+    }
+    if (status == VD_OK) {
+        *out = put;
+        return VD_OK;
     }
     put_free(put);
     return status;
@@ -425,7 +268,7 @@ static vd_status dir_put_write(objstore_put *put, const void *data, size_t size,
     const io_table *io = put->store->io;
     int error = io_write_full(io, put->fd, data, size, put->size);
     if (error) {
-        return fail_errno(err, error, "write", put->key);
+        return folder_fail(err, error, "write", put->key);
     }
     put->size += size;
     put->unsynced += size;
@@ -433,7 +276,7 @@ static vd_status dir_put_write(objstore_put *put, const void *data, size_t size,
         put->unsynced = 0;
         error = io->data_sync(io->context, put->fd);
         if (error) {
-            return fail_errno(err, error, "sync", put->key);
+            return folder_fail(err, error, "sync", put->key);
         }
     }
     return VD_OK;
@@ -490,7 +333,7 @@ static vd_status dir_put_commit(objstore_put *put, vd_error *err) {
         error = publish(s, put, &linked);
     }
     if (error || close_error) {
-        vd_status status = fail_errno(err, error ? error : close_error, "write", put->key);
+        vd_status status = folder_fail(err, error ? error : close_error, "write", put->key);
         if (status == VD_NOT_FOUND) { /* the folder is gone: "missing" would be a lie about the object */
             status = vd_fail(err, VD_INTERNAL, NULL, "write %s: the folder has been removed", put->key);
         }
@@ -498,9 +341,9 @@ static vd_status dir_put_commit(objstore_put *put, vd_error *err) {
         return status;
     }
     vd_status status = VD_OK;
-    error = sync_folder(s, put->at.folder);
+    error = folder_sync(s->io, put->at.folder);
     if (error) {
-        status = fail_errno(err, error, "sync the folder of", put->key);
+        status = folder_fail(err, error, "sync the folder of", put->key);
         if (linked || put->if_absent) { /* it was not there before: take it away again, as far as the disk obeys */
             (void)io->unlink(io->context, put->at.path);
         }
@@ -524,7 +367,7 @@ static int remove_epoch_folder(const dir_store *s, const dir_location *at) {
         return error;
     }
     char journal[PATH_MAX];
-    return dir_join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? sync_folder(s, journal) : ENAMETOOLONG;
+    return folder_join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? folder_sync(s->io, journal) : ENAMETOOLONG;
 }
 
 static vd_status dir_remove(objstore *face, const char *key, vd_error *err) {
@@ -538,7 +381,7 @@ static vd_status dir_remove(objstore *face, const char *key, vd_error *err) {
     bool missing = error == ENOENT;
     if (!error || missing) {
         /* also when it was missing: an earlier remove may have failed between the unlink and the sync */
-        error = sync_folder(s, at.folder);
+        error = folder_sync(s->io, at.folder);
         if (missing && error == ENOENT) {
             error = 0;
         }
@@ -546,7 +389,7 @@ static vd_status dir_remove(objstore *face, const char *key, vd_error *err) {
     if (!error && at.journal) {
         error = remove_epoch_folder(s, &at);
     }
-    return error ? fail_errno(err, error, "remove", key) : VD_OK;
+    return error ? folder_fail(err, error, "remove", key) : VD_OK;
 }
 
 static vd_status dir_set_aside(objstore *face, const char *key, vd_error *err) {
@@ -572,9 +415,9 @@ static vd_status dir_set_aside(objstore *face, const char *key, vd_error *err) {
     }
     pthread_mutex_unlock(&s->rename_lock);
     if (!error) {
-        error = sync_folder(s, at.folder);
+        error = folder_sync(s->io, at.folder);
     }
-    return error ? fail_errno(err, error, "set aside", key) : VD_OK;
+    return error ? folder_fail(err, error, "set aside", key) : VD_OK;
 }
 
 /* ---- logs ---- */
@@ -582,7 +425,7 @@ static vd_status dir_set_aside(objstore *face, const char *key, vd_error *err) {
 static vd_status log_fail(objstore_log *log, int error, const char *what, vd_error *err) {
     const io_table *io = log->store->io;
     char reason[96];
-    log->broken = status_of_errno(error);
+    log->broken = folder_status(error);
     snprintf(log->reason, sizeof log->reason, "%s: %s", what, strerror_r(error, reason, sizeof reason));
     if (io->truncate(io->context, log->fd, log->durable) == 0) {
         (void)io->sync(io->context, log->fd);
@@ -599,9 +442,9 @@ static int create_segment(dir_store *s, const dir_location *at, int *fd) {
     int error = ENOENT;
     /* the folder may go between the two steps, when another thread removes the last segment in it */
     for (int tries = 0; error == ENOENT && tries < 3; tries++) {
-        error = make_folders(s, at->folder);
+        error = folder_make(s->io, at->folder);
         if (!error) {
-            error = s->io->open(s->io->context, at->path, O_WRONLY | O_CREAT | O_EXCL, FILE_MODE, fd);
+            error = s->io->open(s->io->context, at->path, O_WRONLY | O_CREAT | O_EXCL, FOLDER_FILE_MODE, fd);
         }
     }
     if (error) {
@@ -609,11 +452,11 @@ static int create_segment(dir_store *s, const dir_location *at, int *fd) {
     }
     error = s->io->sync(s->io->context, *fd);
     if (!error) {
-        error = sync_folder(s, at->folder);
+        error = folder_sync(s->io, at->folder);
     }
     if (!error && at->journal) { /* again: the epoch folder may be there from a try whose sync failed */
         char journal[PATH_MAX];
-        error = dir_join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? sync_folder(s, journal) : ENAMETOOLONG;
+        error = folder_join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? folder_sync(s->io, journal) : ENAMETOOLONG;
     }
     if (error) {
         (void)s->io->close(s->io->context, *fd);
@@ -641,7 +484,7 @@ static vd_status dir_log_create(objstore *face, const char *key, objstore_log **
     if (error) {
         free(copy);
         free(log);
-        return fail_errno(err, error, "create", key);
+        return folder_fail(err, error, "create", key);
     }
     *out = log;
     return VD_OK;
@@ -709,40 +552,20 @@ static const objstore_vtable dir_vtable = {
     .close = dir_close,
 };
 
-static vd_status take_lock(dir_store *s, vd_error *err) {
-    char path[PATH_MAX];
-    vd_status status = dir_join(path, err, s->root, "LOCK");
-    if (status != VD_OK) {
-        return status;
-    }
-    int error = s->io->open(s->io->context, path, O_RDWR | O_CREAT, FILE_MODE, &s->lock_fd);
-    if (error) {
-        s->lock_fd = -1;
-        return fail_errno(err, error, "open", path);
-    }
-    error = s->io->lock(s->io->context, s->lock_fd);
-    if (error == EWOULDBLOCK) {
-        return vd_fail(err, VD_FAILED_PRECONDITION, NULL,
-                       "directory %s is in use by another vectord: stop that one, or choose another directory",
-                       s->root);
-    }
-    return error ? fail_errno(err, error, "lock", path) : VD_OK;
-}
-
 /* Temporaries of journal puts stand in the epoch folders. */
 static void sweep_all(const dir_store *s, const char *vectors, const char *journal) {
-    sweep(s, vectors);
-    name_list epochs;
-    if (list_names(s, journal, true, &epochs) == 0) {
+    folder_sweep(s->io, vectors);
+    folder_names epochs;
+    if (folder_list(s->io, journal, true, &epochs) == 0) {
         for (size_t i = 0; i < epochs.count; i++) {
             char folder[PATH_MAX];
-            if (dir_is_hex(epochs.names[i], strlen(epochs.names[i])) &&
-                dir_join(folder, NULL, journal, epochs.names[i]) == VD_OK) {
-                sweep(s, folder);
+            if (folder_is_hex(epochs.names[i], strlen(epochs.names[i])) &&
+                folder_join(folder, NULL, journal, epochs.names[i]) == VD_OK) {
+                folder_sweep(s->io, folder);
             }
         }
     }
-    name_list_fini(&epochs);
+    folder_names_fini(&epochs);
 }
 
 vd_status objstore_open_dir(const char *path, const io_table *io, objstore **out, vd_error *err) {
@@ -765,18 +588,18 @@ vd_status objstore_open_dir(const char *path, const io_table *io, objstore **out
     s->lock_fd = -1;
     pthread_mutex_init(&s->rename_lock, NULL);
     char vectors[PATH_MAX], journal[PATH_MAX];
-    vd_status status = dir_join(vectors, err, root, "_vectors");
+    vd_status status = folder_join(vectors, err, root, "_vectors");
     if (status == VD_OK) {
-        status = dir_join(journal, err, root, "_vectors/.journal");
+        status = folder_join(journal, err, root, "_vectors/.journal");
     }
     if (status == VD_OK) {
-        int error = make_folders(s, root);
-        status = error ? fail_errno(err, error, "make directory", root) : take_lock(s, err);
+        int error = folder_make(s->io, root);
+        status = error ? folder_fail(err, error, "make directory", root) : folder_lock(s->io, root, "vectord", &s->lock_fd, err);
     }
     if (status == VD_OK) {
-        int error = make_folders(s, journal);
+        int error = folder_make(s->io, journal);
         if (error) {
-            status = fail_errno(err, error, "make directory", journal);
+            status = folder_fail(err, error, "make directory", journal);
         }
     }
     if (status == VD_OK) {

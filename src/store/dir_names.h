@@ -26,9 +26,5 @@ typedef struct dir_location {
 vd_status dir_locate(const char *root, const char *key, dir_location *out, vd_error *err);
 /* The name within "_vectors/" of a file; false when the file is not ours. */
 bool dir_decode_name(const char *file, char *out, size_t capacity);
-/* Lower-case hexadecimal digits, at least one. */
-bool dir_is_hex(const char *text, size_t size);
-/* "<folder>/<name>" into out[PATH_MAX]. */
-vd_status dir_join(char *out, vd_error *err, const char *folder, const char *name);
 
 #endif

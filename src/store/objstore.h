@@ -1,6 +1,6 @@
 /*
- * objstore.h - where frames and journals are kept: a vtable with one implementation per kind of store (dir.c now; storaged
- * and S3 later). Keys are UTF-8 with "/" between segments, e.g. "_vectors/fruit.lhv1"; what a store does to make them safe
+ * objstore.h - where frames and journals are kept: a vtable with one implementation per kind of store (dir.c, storaged.c; S3
+ * later). Keys are UTF-8 with "/" between segments, e.g. "_vectors/fruit.lhv1"; what a store does to make them safe
  * (percent-encoding of file names or of the wire) is its own affair and invisible here.
  *
  * Keys in use:  _vectors/<name>.lhv1                         the frame (snapshot) of an index
@@ -40,7 +40,10 @@ static inline void objstore_blob_release(objstore_blob *blob) {
 }
 
 typedef struct objstore_vtable {
-    const char *kind; /* "dir" */
+    const char *kind; /* "dir", "storaged" */
+    /* The store cannot append: log_sync puts the whole log as one object and seals it. No append may follow; close it and begin
+     * another. log_create does no more than remember the key, so ALREADY_EXISTS comes from log_sync. */
+    bool log_seals;
     vd_status (*get)(objstore *s, const char *key, objstore_blob *out, vd_error *err);
     /* A put becomes visible, whole and durable, at commit; until then (and after abort) the old object stands.
      * if_absent: commit fails with ALREADY_EXISTS when the key has an object. Commit and abort both free the put. */

@@ -6,7 +6,7 @@
  * When there is nothing to accept with (file descriptors, memory) or the limit is reached, connections wait in the
  * kernel's backlog and are tried again every RETRY_MS; poll() would report them at once and for ever.
  *
- * Relies on: listening sockets that do not block (http_gateway.c makes them), and http_conn_notify, which takes a
+ * Relies on: listening sockets that do not block (http_gateway.c makes them), and http_loop_notify, which takes a
  * closed connection off its loop's count. Leaves to others: everything a connection does once it is open.
  *
  * Threading: the acceptor's fields are its thread's alone from start to join; `stop_fd` is written by whoever stops it.
@@ -149,6 +149,17 @@ static void *accept_connections(void *arg) {
                 break;
             }
         }
+    }
+}
+
+void http_loop_notify(void *cls, struct MHD_Connection *connection, void **socket_context,
+                      enum MHD_ConnectionNotificationCode code) {
+    http_loop *loop = cls;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        http_conn_open(loop->gateway->watch, connection, socket_context);
+    } else {
+        atomic_fetch_sub(&loop->open, 1);
+        http_conn_close(loop->gateway->watch, socket_context);
     }
 }
 

@@ -8,103 +8,15 @@
  * requests in flight, refuse new jobs, wait for the last job (a suspended connection must not meet MHD_stop_daemon), then
  * end the loops. All of a gateway's callbacks run on threads that are joined before it is freed.
  */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netdb.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/http_library.h"
+#include "http/http_listen.h"
 #include "transport/http_int.h"
-
-#define BACKLOG 1024
-
-/* ---- addresses ---- */
-
-/* "127.0.0.1:3215", "[::1]:3215", "localhost:0". Names other than localhost are not looked up: what a server binds to must
- * not depend on a resolver. */
-static vd_status parse_bind(const char *bind, struct sockaddr_storage *out, socklen_t *size, vd_error *err) {
-    const char *colon = strrchr(bind, ':');
-    char host[80];
-    if (!colon || colon == bind || colon[1] == '\0' || (size_t)(colon - bind) >= sizeof host) {
-        return vd_fail(err, VD_INVALID_ARGUMENT, "bind", "bad address \"%s\": want host:port", bind);
-    }
-    snprintf(host, sizeof host, "%.*s", (int)(colon - bind), bind);
-    size_t length = strlen(host);
-    char *name = host;
-    if (host[0] == '[' && host[length - 1] == ']') {
-        host[length - 1] = '\0';
-        name++;
-    }
-    if (strcmp(name, "localhost") == 0) {
-        name = host;
-        snprintf(host, sizeof host, "127.0.0.1");
-    }
-    char *end;
-    unsigned long port = strtoul(colon + 1, &end, 10);
-    bool port_ok = colon[1] >= '0' && colon[1] <= '9' && *end == '\0' && port <= 65535;
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    if (!port_ok || getaddrinfo(name, colon + 1, &hints, &found) != 0 || !found) {
-        return vd_fail(err, VD_INVALID_ARGUMENT, "bind",
-                       "bad address \"%s\": want an IP address (IPv6 in brackets) or localhost, and a port", bind);
-    }
-    memcpy(out, found->ai_addr, found->ai_addrlen);
-    *size = found->ai_addrlen;
-    freeaddrinfo(found);
-    return VD_OK;
-}
-
-static vd_status listen_on(const char *bind_text, struct sockaddr_storage *address, uint16_t *port, int *out,
-                           vd_error *err) {
-    socklen_t size = 0;
-    vd_status status = parse_bind(bind_text, address, &size, err);
-    if (status) {
-        return status;
-    }
-    int on = 1;
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0) {
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        if (address->ss_family == AF_INET6) {
-            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-        }
-    }
-    if (fd < 0 || bind(fd, (struct sockaddr *)address, size) != 0 || listen(fd, BACKLOG) != 0 ||
-        getsockname(fd, (struct sockaddr *)address, &size) != 0) {
-        status = vd_fail(err, VD_UNAVAILABLE, "bind", "cannot listen on %s: %s%s", bind_text, strerror(errno),
-                         errno == EADDRINUSE ? ": choose another port (0: any free one)" : "");
-        if (fd >= 0) {
-            close(fd);
-        }
-        return status;
-    }
-    *port = ntohs(address->ss_family == AF_INET6 ? ((struct sockaddr_in6 *)address)->sin6_port
-                                                 : ((struct sockaddr_in *)address)->sin_port);
-    *out = fd;
-    return VD_OK;
-}
-
-/* ---- libmicrohttpd ---- */
-
-static void log_mhd(void *cls, const char *format, va_list args) __attribute__((format(printf, 2, 0)));
-static void log_mhd(void *cls, const char *format, va_list args) {
-    (void)cls;
-    char text[512];
-    vsnprintf(text, sizeof text, format, args);
-    log_event(LOG_DEBUG, "http library", "%s", text); /* mostly peers that went away */
-}
-
-/* Paths stay as they came: "%2F" in a name must not become a separator. */
-static size_t keep_escapes(void *cls, struct MHD_Connection *connection, char *text) {
-    (void)cls;
-    (void)connection;
-    return strlen(text);
-}
 
 /* Connections of the gateway: the limit, or what the file descriptors allow beside the indexes' files. */
 static unsigned connection_limit(void) {
@@ -124,15 +36,19 @@ static struct MHD_Daemon *start_daemon(http_loop *loop, unsigned connections) {
     unsigned flags = MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
                      MHD_USE_ERROR_LOG | MHD_USE_ITC;
     return MHD_start_daemon(
-        flags, 0, NULL, NULL, http_request_handle, g, MHD_OPTION_EXTERNAL_LOGGER, log_mhd,
+        flags, 0, NULL, NULL, http_request_handle, g, MHD_OPTION_EXTERNAL_LOGGER, http_library_log,
         NULL, /* first, so that it hears of the rest */
-        MHD_OPTION_NOTIFY_CONNECTION, http_conn_notify, loop, MHD_OPTION_NOTIFY_COMPLETED, http_request_completed, g,
-        MHD_OPTION_URI_LOG_CALLBACK, http_conn_target, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, http_loop_notify, loop, MHD_OPTION_NOTIFY_COMPLETED, http_request_completed, g,
+        MHD_OPTION_URI_LOG_CALLBACK, http_conn_target, NULL, MHD_OPTION_UNESCAPE_CALLBACK, http_library_keep_escapes, NULL,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)VD_HTTP_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)VD_HTTP_CONNECTION_BYTES, MHD_OPTION_END);
 }
 
 /* ---- start and stop ---- */
+
+static void count_slow(void *arg) {
+    call_stats_reject(arg, CALL_REJECT_SLOW);
+}
 
 static http_gateway *gateway_new(const transport_shared *shared, const http_options *options) {
     http_gateway *g = calloc(1, sizeof *g);
@@ -150,7 +66,8 @@ static http_gateway *gateway_new(const transport_shared *shared, const http_opti
     g->routes = http_routes_new();
     g->guard = http_guard_new(options->cors_origins, options->cors_origin_count, options->any_host);
     g->scratches = scratch_pool_new();
-    g->watch = g->stats ? http_watch_new(g->stats) : NULL;
+    const http_watch_options watch = {.rate_min = VD_HTTP_RATE_MIN, .slow = count_slow, .arg = g->stats};
+    g->watch = g->stats ? http_watch_new(&watch) : NULL;
     g->ports = calloc(options->bind_count ? options->bind_count : 1, sizeof *g->ports);
     if (!g->stats || !g->routes || !g->guard || !g->scratches || !g->watch || !g->ports) {
         http_gateway_stop(g, 0);
@@ -163,7 +80,7 @@ static vd_status start_listening(http_gateway *g, const http_options *options, i
     /* All sockets first: the guard must know every address before the first request. */
     for (size_t i = 0; i < options->bind_count; i++) {
         struct sockaddr_storage address = {0};
-        vd_status status = listen_on(options->binds[i], &address, &g->ports[i], &fds[i], err);
+        vd_status status = http_listen(options->binds[i], &address, &g->ports[i], &fds[i], err);
         if (status) {
             return status;
         }

@@ -4,11 +4,12 @@
  *
  *   http_gateway.c  start, stop, listening sockets
  *   http_accept.c   accepts connections and spreads them over the loops
- *   http_conn.c     open connections and their absolute deadlines
  *   http_request.c  the states of a request: head, body, work, answer
  *   http_call.c     running an operation, here or in a worker
  *   http_reply.c    answers: success, errors in two forms, preflight, /metrics and the probes
- *   http_head.c http_media.c http_guard.c http_route.c   pure functions over the head
+ *   http_route.c    from the path to a row of the table
+ *
+ * What no operation is needed for (sockets, deadlines, strict heads, Host and Origin) is in src/http.
  */
 #ifndef VECTORD_TRANSPORT_HTTP_INT_H
 #define VECTORD_TRANSPORT_HTTP_INT_H
@@ -19,53 +20,23 @@
 #include <sys/socket.h>
 
 #include "transport/call_stats.h"
-#include "transport/http_guard.h"
-#include "transport/http_head.h"
-#include "transport/http_media.h"
+#include "http/http_conn.h"
+#include "http/http_guard.h"
+#include "http/http_head.h"
+#include "http/http_media.h"
 #include "transport/http_route.h"
 #include "transport/scratch.h"
 #include "transport/transport.h"
 #include "vectord/limits.h"
-
-/* Where a connection is, as far as deadlines go. CUT is set by the watchdog alone and is final: a loop that finds it gives
- * the connection up instead of answering twice. */
-typedef enum conn_phase { CONN_HEAD, CONN_BODY, CONN_DROP, CONN_WORK, CONN_REPLY, CONN_CUT } conn_phase;
-
-typedef struct http_conn {
-    struct http_conn *previous, *next; /* the watch list; guarded by its mutex */
-    int fd;
-    unsigned lane; /* of the scratch pool */
-    _Atomic int phase;
-    _Atomic int64_t since_ms;  /* when the phase began */
-    _Atomic uint64_t bytes;    /* BODY: received; REPLY: to be sent */
-    _Atomic uint32_t requests; /* begun on this connection */
-    uint32_t seen_requests;    /* this and the next four: the watchdog's */
-    uint64_t seen_bytes;       /* tcpi_bytes_received */
-    int64_t head_ms;           /* when the head's first byte was noticed; 0: not yet */
-    int64_t gone_since_ms;
-    unsigned gone_ticks;
-    bytes target; /* the raw request target, by the loop only */
-} http_conn;
-
-typedef struct http_watch http_watch;
-http_watch *http_watch_new(call_stats *stats); /* starts its thread */
-void http_watch_free(http_watch *w);
-/* The MHD_NotifyConnectionCallback; cls is the http_loop. */
-void http_conn_notify(void *cls, struct MHD_Connection *connection, void **socket_context,
-                      enum MHD_ConnectionNotificationCode code);
-/* The URI log callback: remembers the raw target. */
-void *http_conn_target(void *cls, const char *target, struct MHD_Connection *connection);
-http_conn *http_conn_of(struct MHD_Connection *connection);
-/* false when the watchdog was first: give the connection up. */
-bool http_conn_enter(http_conn *conn, conn_phase phase, uint64_t bytes);
-/* Writes a 413 past libmicrohttpd, which takes no answer in the middle of a body; the caller closes the connection. */
-void http_conn_refuse_body(http_conn *conn);
 
 typedef struct http_loop {
     _Alignas(64) http_gateway *gateway;
     struct MHD_Daemon *daemon; /* with one thread, and no listening socket */
     _Atomic uint32_t open;     /* connections handed to it and not closed yet */
 } http_loop;
+/* The MHD_NotifyConnectionCallback; cls is the loop. */
+void http_loop_notify(void *cls, struct MHD_Connection *connection, void **socket_context,
+                      enum MHD_ConnectionNotificationCode code);
 
 typedef struct http_acceptor http_acceptor;
 /* Starts the thread that hands the connections of all listening sockets to the loops, at most `limit` open at a time. Takes

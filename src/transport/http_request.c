@@ -11,30 +11,15 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/clock.h"
+#include "http/http_target.h"
 #include "transport/admission.h"
 #include "transport/http_int.h"
 
 static void refuse(http_request *r, call_reject reason, vd_status status, const char *field, const char *text) {
     r->reject = (int)reason;
     r->status = vd_fail(&r->err, status, field, "%s", text);
-}
-
-/* "http://host/path" carries the host itself (RFC 9112, 3.2.2) and wins over the Host header. */
-static bool split_target(const char *url, bytes *host, bytes *path) {
-    if (url[0] == '/' || strcmp(url, "*") == 0) {
-        *path = bytes_str(url);
-        return true;
-    }
-    if (strncasecmp(url, "http://", 7) != 0) {
-        return false;
-    }
-    size_t size = strcspn(url + 7, "/");
-    *host = bytes_of(url + 7, size);
-    *path = url[7 + size] ? bytes_str(url + 7 + size) : bytes_str("/");
-    return true;
 }
 
 static bool is_plain_key(const char *key) {
@@ -89,7 +74,7 @@ static void decide(http_request *r, const char *url, const char *method, const c
     r->has_body = r->head.chunked || r->head.content_length > 0;
     bytes host =
         r->head.host ? bytes_str(r->head.host) : bytes_str("localhost"); /* HTTP/1.0 has none to be fooled by */
-    if (!r->head.fault && !split_target(url, &host, &path)) {
+    if (!r->head.fault && !http_target_split(url, &host, &path)) {
         r->head.fault = "malformed request target";
     }
     if (r->head.fault) {

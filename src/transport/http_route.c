@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "http/http_target.h"
 
 typedef struct route {
     const char *method;
@@ -136,36 +137,18 @@ void http_routes_find(const http_routes *routes, bytes path, const char *method,
     }
 }
 
-static int hex_digit(uint8_t c) {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 vd_status http_segment_decode(bytes raw, arena *a, bytes *out, vd_error *err) {
     uint8_t *to = arena_alloc(a, raw.size);
+    size_t size = 0;
     if (!to) {
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory");
     }
-    size_t used = 0;
-    for (size_t i = 0; i < raw.size; i++) {
-        uint8_t c = raw.data[i];
-        if (c == '%') {
-            int high = raw.size - i > 2 ? hex_digit(raw.data[i + 1]) : -1;
-            int low = raw.size - i > 2 ? hex_digit(raw.data[i + 2]) : -1;
-            if (high < 0 || low < 0) {
-                return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "bad %% escape in the path");
-            }
-            c = (uint8_t)(high << 4 | low);
-            i += 2;
-        }
-        if (c == 0) {
-            return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "NUL in the path");
-        }
-        to[used++] = c;
+    if (!http_percent_decode(raw, to, &size)) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "bad %% escape in the path");
     }
-    *out = bytes_of(to, used);
+    if (size && memchr(to, 0, size)) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "NUL in the path");
+    }
+    *out = bytes_of(to, size);
     return VD_OK;
 }

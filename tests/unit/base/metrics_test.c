@@ -128,7 +128,7 @@ static void nothing_happens_to_null(void **state) {
     metrics_remove(NULL, "x", "");
     metrics_print(NULL, NULL);
     metrics_on_print(NULL, NULL, NULL);
-    metrics_register_process(NULL, "1");
+    metrics_register_process(NULL, "vectord_build_info", "1");
     metrics_free(NULL);
     metrics *m = metrics_new();
     metrics_remove(m, "never made", "");
@@ -239,7 +239,7 @@ static void callbacks_run_before_each_print(void **state) {
 static void the_process_shows_itself(void **state) {
     (void)state;
     metrics *m = metrics_new();
-    metrics_register_process(m, "1.2.3");
+    metrics_register_process(m, "vectord_build_info", "1.2.3");
     char *text = printed(m);
     assert_true(value_of(text, "vectord_build_info{version=\"1.2.3\"}") == 1);
     double resident = value_of(text, "process_resident_memory_bytes");

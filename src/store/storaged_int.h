@@ -1,0 +1,51 @@
+/* storaged_int.h - what the files of the store over HTTP share; nobody else includes it. */
+#ifndef VECTORD_STORE_STORAGED_INT_H
+#define VECTORD_STORE_STORAGED_INT_H
+
+#include "store/checksum.h"
+#include "store/storaged.h"
+#include "vectord/limits.h"
+
+#define ASIDE_MARK   ".aside-"
+#define PROBE_PREFIX "_vectors/.probe/"
+/* Every byte may become three, and the route stands before it. */
+#define TARGET_MAX (64u + 3u * (VD_OBJECT_KEY_MAX_BYTES + 1u))
+
+typedef struct http_store {
+    objstore face; /* first */
+    http_client *client;
+    char prefix[VD_STORE_PREFIX_MAX_BYTES + 2];
+    size_t put_buffer_bytes;
+} http_store;
+
+/* "/storage/get/<prefix><key>", percent-encoded. INVALID_ARGUMENT: it is no key, or too long a one. */
+vd_status storaged_target(const http_store *s, const char *route, const char *key, char out[TARGET_MAX],
+                          vd_error *err);
+/* What an answer that is not a success means for "<what> <key>". */
+vd_status storaged_refused(const http_store *s, const http_answer *a, const char *what, const char *key,
+                           vd_error *err);
+/* Is the ETag one of ours, a SHA-256? */
+bool storaged_is_sum(const char *etag);
+
+/* Puts a body that is in memory, again if need be. A repetition that finds its own bytes there has succeeded. */
+vd_status storaged_put_whole(const http_store *s, const char *key, bool if_absent, bytes body, vd_error *err);
+
+/* storaged_put.c */
+vd_status storaged_put_begin(objstore *face, const char *key, bool if_absent, objstore_put **out, vd_error *err);
+vd_status storaged_put_write(objstore_put *put, const void *data, size_t size, vd_error *err);
+vd_status storaged_put_commit(objstore_put *put, vd_error *err);
+void storaged_put_abort(objstore_put *put);
+vd_status storaged_log_create(objstore *face, const char *key, objstore_log **out, vd_error *err);
+vd_status storaged_log_append(objstore_log *log, const void *data, size_t size, vd_error *err);
+vd_status storaged_log_sync(objstore_log *log, vd_error *err);
+void storaged_log_close(objstore_log *log);
+/* storaged_list.c */
+vd_status storaged_list(objstore *face, const char *prefix,
+                        vd_status (*visit)(void *arg, const char *key, uint64_t size), void *arg, vd_error *err);
+/* One page: calls visit for each key in it, and tells where to go on (*cursor empty: at the end). Pure. `cursor` holds
+ * VD_OBJECT_KEY_MAX_BYTES + 1. DATA_LOSS when it is no listing. */
+typedef vd_status (*storaged_page_visit)(void *arg, const char *key, uint64_t size);
+vd_status storaged_list_parse(bytes page, storaged_page_visit visit, void *arg, char *cursor, size_t *count,
+                              vd_error *err);
+
+#endif

@@ -1,0 +1,307 @@
+/*
+ * storaged_put.c - puts and logs of the store over HTTP.
+ *
+ * A put gathers its first bytes. If that is all there is, it goes out as one request that can be repeated; a larger body streams
+ * from there on, one buffer at a time, and until the first buffer has been taken it can still begin anew (a store that is busy
+ * says so before it takes anything). A stream that breaks later fails: whoever made it makes it again.
+ *
+ * A conditional put whose answer was lost may find itself when it is repeated: 412, and the bytes that are there are ours. So
+ * every body is hashed on the way, and the ETag that is stored decides.
+ *
+ * Threading: one put or log belongs to one thread at a time.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "store/storaged_int.h"
+
+static const char if_none_match[] = "If-None-Match: *";
+
+struct objstore_put {
+    const http_store *store;
+    char *key;
+    bool if_absent;
+    buffer held; /* not handed over yet; at most put_buffer_bytes */
+    checksum *sum;
+    http_upload *upload; /* NULL: nothing has been sent */
+};
+
+struct objstore_log {
+    const http_store *store;
+    char *key;
+    buffer records;
+    bool sealed;
+    vd_status broken; /* OK, or what every later call answers */
+};
+
+/* ---- what is stored ---- */
+
+/* Does the key hold exactly these bytes? Only to be asked when nobody else would have put them there. */
+static bool holds(const http_store *s, const char *target_of_get, const uint8_t sum[CHECKSUM_BYTES]) {
+    char hex[CHECKSUM_HEX_BYTES];
+    hex_encode(sum, CHECKSUM_BYTES, hex);
+    const http_call call = {.method = "HEAD", .target = target_of_get};
+    http_answer answer;
+    http_answer_init(&answer);
+    bool same = http_client_call(s->client, &call, &answer, NULL, NULL) == VD_OK && answer.status == 200 &&
+                strcmp(answer.etag, hex) == 0;
+    http_answer_fini(&answer);
+    return same;
+}
+
+static vd_status judge(const http_store *s, const http_answer *a, const char *key, const uint8_t sum[CHECKSUM_BYTES],
+                       vd_error *err) {
+    char hex[CHECKSUM_HEX_BYTES];
+    if (a->status != 200 && a->status != 204) {
+        return storaged_refused(s, a, "write", key, err);
+    }
+    hex_encode(sum, CHECKSUM_BYTES, hex);
+    if (storaged_is_sum(a->etag) && strcmp(a->etag, hex) != 0) {
+        return vd_fail(err, VD_UNAVAILABLE, NULL, "write %.200s: other bytes have arrived at %s than were sent", key,
+                       http_client_url(s->client));
+    }
+    return VD_OK;
+}
+
+vd_status storaged_put_whole(const http_store *s, const char *key, bool if_absent, bytes body, vd_error *err) {
+    char target[TARGET_MAX], read_target[TARGET_MAX];
+    uint8_t sum[CHECKSUM_BYTES];
+    vd_status status = storaged_target(s, "put", key, target, err);
+    if (status == VD_OK) {
+        status = storaged_target(s, "get", key, read_target, err);
+    }
+    if (status == VD_OK && !checksum_of(body.data, body.size, sum)) {
+        status = vd_fail(err, VD_OUT_OF_MEMORY, NULL, "write %.200s: out of memory", key);
+    }
+    if (status != VD_OK) {
+        return status;
+    }
+    const http_call call = {
+        .method = "PUT", .target = target, .headers = {if_absent ? if_none_match : NULL}, .body = body};
+    http_answer answer;
+    http_answer_init(&answer);
+    bool uncertain = false;
+    status = http_client_call(s->client, &call, &answer, &uncertain, err);
+    if (status == VD_OK) {
+        status = judge(s, &answer, key, sum, err);
+    }
+    if (status == VD_ALREADY_EXISTS && uncertain && holds(s, read_target, sum)) {
+        status = VD_OK; /* our own, whose answer was lost */
+    }
+    http_answer_fini(&answer);
+    return status;
+}
+
+/* ---- puts ---- */
+
+vd_status storaged_put_begin(objstore *face, const char *key, bool if_absent, objstore_put **out, vd_error *err) {
+    const http_store *s = (const http_store *)face;
+    char target[TARGET_MAX];
+    vd_status status = storaged_target(s, "put", key, target, err);
+    if (status != VD_OK) {
+        return status;
+    }
+    objstore_put *put = calloc(1, sizeof *put);
+    if (put) {
+        put->key = strdup(key);
+        put->sum = checksum_new();
+        buffer_init(&put->held, 0);
+    }
+    if (!put || !put->key || !put->sum) {
+        if (put) {
+            storaged_put_abort(put);
+        }
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "write %.200s: out of memory", key);
+    }
+    put->store = s;
+    put->if_absent = if_absent;
+    *out = put;
+    return VD_OK;
+}
+
+void storaged_put_abort(objstore_put *put) {
+    http_upload_free(put->upload); /* breaks it off: the store keeps nothing of a body that is cut */
+    checksum_free(put->sum);
+    buffer_fini(&put->held);
+    free(put->key);
+    free(put);
+}
+
+/* The store's own word is better than "broken pipe". */
+static vd_status explain(const objstore_put *put, vd_status status, uint32_t *retry_after_s, vd_error *err) {
+    const http_answer *a = http_upload_answer(put->upload);
+    *retry_after_s = a->retry_after_s;
+    if (status == VD_UNAVAILABLE && a->status && !http_status_may_pass(a->status)) {
+        status = storaged_refused(put->store, a, "write", put->key, err);
+    }
+    return status;
+}
+
+/* The first buffer. Until it is taken nothing is lost by beginning again. */
+static vd_status start_stream(objstore_put *put, vd_error *err) {
+    char target[TARGET_MAX];
+    vd_status status = storaged_target(put->store, "put", put->key, target, err);
+    if (status != VD_OK) {
+        return status;
+    }
+    const http_call call = {.method = "PUT", .target = target, .headers = {put->if_absent ? if_none_match : NULL}};
+    http_client *client = put->store->client;
+    int64_t began_ms = clock_now_ms();
+    for (unsigned tries = 1;; tries++) {
+        uint32_t retry_after_s = 0;
+        status = http_upload_begin(client, &call, &put->upload, err);
+        if (status != VD_OK) {
+            return status;
+        }
+        status = http_upload_push(put->upload, put->held.data, put->held.size, err);
+        if (status == VD_OK) {
+            buffer_clear(&put->held);
+            return VD_OK;
+        }
+        status = explain(put, status, &retry_after_s, err);
+        http_upload_free(put->upload);
+        put->upload = NULL;
+        if (status != VD_UNAVAILABLE || !http_client_pause(client, began_ms, tries, retry_after_s)) {
+            return status;
+        }
+    }
+}
+
+static vd_status hand_over(objstore_put *put, vd_error *err) {
+    if (!put->upload) {
+        return start_stream(put, err);
+    }
+    vd_status status = http_upload_push(put->upload, put->held.data, put->held.size, err);
+    buffer_clear(&put->held);
+    uint32_t ignored;
+    return status == VD_OK ? VD_OK : explain(put, status, &ignored, err);
+}
+
+vd_status storaged_put_write(objstore_put *put, const void *data, size_t size, vd_error *err) {
+    const uint8_t *p = data;
+    if (!checksum_add(put->sum, data, size)) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "write %.200s: out of memory", put->key);
+    }
+    while (size > 0) {
+        size_t room = put->store->put_buffer_bytes - put->held.size;
+        if (room == 0) { /* only when more comes: what fits the buffer goes out whole */
+            vd_status status = hand_over(put, err);
+            if (status != VD_OK) {
+                return status;
+            }
+            continue;
+        }
+        size_t part = size < room ? size : room;
+        buffer_put(&put->held, p, part);
+        if (put->held.failed) {
+            return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "write %.200s: out of memory", put->key);
+        }
+        p += part;
+        size -= part;
+    }
+    return VD_OK;
+}
+
+static vd_status end_stream(objstore_put *put, vd_error *err) {
+    char read_target[TARGET_MAX];
+    uint8_t sum[CHECKSUM_BYTES];
+    uint32_t ignored;
+    if (!checksum_end(put->sum, sum)) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "write %.200s: out of memory", put->key);
+    }
+    vd_status status = put->held.size ? hand_over(put, err) : VD_OK;
+    if (status != VD_OK) {
+        return status;
+    }
+    status = http_upload_end(put->upload, err);
+    const http_answer *a = http_upload_answer(put->upload);
+    if (status == VD_OK && !http_status_may_pass(a->status)) {
+        return judge(put->store, a, put->key, sum, err);
+    }
+    if (status == VD_OK) {
+        char line[HTTP_ANSWER_LINE];
+        http_answer_line(a, line);
+        return vd_fail(err, VD_UNAVAILABLE, NULL, "write %.200s: %s answers %d: %.100s", put->key,
+                       http_client_url(put->store->client), a->status, line);
+    }
+    /* the whole body went out and no answer came: what is stored tells */
+    if (explain(put, status, &ignored, err) == VD_UNAVAILABLE &&
+        storaged_target(put->store, "get", put->key, read_target, NULL) == VD_OK && holds(put->store, read_target, sum)) {
+        return VD_OK;
+    }
+    return status;
+}
+
+vd_status storaged_put_commit(objstore_put *put, vd_error *err) {
+    vd_status status = put->upload ? end_stream(put, err)
+                                   : storaged_put_whole(put->store, put->key, put->if_absent,
+                                                        bytes_of(put->held.data, put->held.size), err);
+    storaged_put_abort(put);
+    return status;
+}
+
+/* ---- logs ---- */
+
+vd_status storaged_log_create(objstore *face, const char *key, objstore_log **out, vd_error *err) {
+    const http_store *s = (const http_store *)face;
+    char target[TARGET_MAX];
+    vd_status status = storaged_target(s, "put", key, target, err);
+    if (status != VD_OK) {
+        return status;
+    }
+    objstore_log *log = calloc(1, sizeof *log);
+    char *copy = strdup(key);
+    if (!log || !copy) {
+        free(log);
+        free(copy);
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "journal %.200s: out of memory", key);
+    }
+    *log = (objstore_log){.store = s, .key = copy, .broken = VD_OK};
+    buffer_init(&log->records, 0);
+    *out = log;
+    return VD_OK;
+}
+
+static vd_status still_broken(const objstore_log *log, vd_error *err) {
+    return vd_fail(err, log->broken, NULL, "journal %.200s is closed to writes after a failure", log->key);
+}
+
+vd_status storaged_log_append(objstore_log *log, const void *data, size_t size, vd_error *err) {
+    if (log->broken != VD_OK) {
+        return still_broken(log, err);
+    }
+    if (log->sealed) {
+        return vd_fail(err, VD_FAILED_PRECONDITION, NULL, "journal %.200s is sealed", log->key);
+    }
+    buffer_put(&log->records, data, size);
+    if (log->records.failed) {
+        log->broken = VD_OUT_OF_MEMORY;
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "journal %.200s: out of memory", log->key);
+    }
+    return VD_OK;
+}
+
+vd_status storaged_log_sync(objstore_log *log, vd_error *err) {
+    if (log->broken != VD_OK) {
+        return still_broken(log, err);
+    }
+    if (log->sealed) {
+        return VD_OK;
+    }
+    vd_status status =
+        storaged_put_whole(log->store, log->key, true, bytes_of(log->records.data, log->records.size), err);
+    log->sealed = status == VD_OK;
+    log->broken = status;
+    buffer_fini(&log->records);
+    buffer_init(&log->records, 0);
+    return status;
+}
+
+void storaged_log_close(objstore_log *log) {
+    if (log) {
+        buffer_fini(&log->records);
+        free(log->key);
+        free(log);
+    }
+}
