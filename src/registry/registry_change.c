@@ -144,6 +144,11 @@ static bool is_failed_create(registry *r, bytes name) {
 }
 
 static vd_status store_failed(vd_status status, vd_error *err) {
+    if (status == VD_INVALID_ARGUMENT && err && strcmp(err->field, "key") == 0) { /* a rule of the store for its keys */
+        char rule[sizeof err->text];
+        memcpy(rule, err->text, sizeof rule);
+        return vd_fail(err, status, "name", "name: the store refuses it: %s", rule);
+    }
     if (status == VD_INVALID_ARGUMENT) { /* the store's words are about keys, which no client knows */
         return vd_fail(err, status, "name", "name: too long for a file name once it is encoded");
     }

@@ -156,13 +156,14 @@ static size_t on_read(char *to, size_t size, size_t count, void *arg) {
     return part;
 }
 
-/* libcurl goes back to the beginning when a kept connection turns out to be dead. */
+/* libcurl goes back to the beginning when a kept connection breaks without an answer: it repeats the request by itself. */
 static int on_seek(void *arg, curl_off_t offset, int origin) {
     exchange *x = arg;
     if (origin != SEEK_SET || offset < 0 || (uint64_t)offset < x->base || (uint64_t)offset - x->base > x->piece.size) {
         return CURL_SEEKFUNC_CANTSEEK;
     }
     x->taken = (size_t)((uint64_t)offset - x->base);
+    x->rewound = true;
     return CURL_SEEKFUNC_OK;
 }
 
@@ -386,7 +387,7 @@ exchange *exchange_begin(http_client *c, const http_call *call, bool in_pieces, 
     answer_clear(answer);
     x->answer = answer;
     x->answer_max = call->answer_max;
-    x->too_large = x->no_memory = x->paused = x->done = x->last_piece = false;
+    x->too_large = x->no_memory = x->paused = x->rewound = x->done = x->last_piece = false;
     x->in_pieces = in_pieces;
     x->piece = in_pieces ? (bytes){0} : call->body;
     x->taken = 0;
@@ -491,7 +492,7 @@ void exchange_end(exchange *x) {
 
 /* ---- calls ---- */
 
-static vd_status try_once(http_client *c, const http_call *call, http_answer *out, vd_error *err) {
+static vd_status try_once(http_client *c, const http_call *call, http_answer *out, bool *rewound, vd_error *err) {
     vd_status status;
     exchange *x = exchange_begin(c, call, false, out, &status, err);
     if (!x) {
@@ -501,6 +502,7 @@ static vd_status try_once(http_client *c, const http_call *call, http_answer *ou
     if (status == VD_OK) {
         status = exchange_result(x, err);
     }
+    *rewound = x->rewound;
     exchange_end(x);
     return status;
 }
@@ -512,7 +514,11 @@ bool http_status_may_pass(int status) {
 vd_status http_client_call(http_client *c, const http_call *call, http_answer *out, bool *uncertain, vd_error *err) {
     int64_t began_ms = clock_now_ms();
     for (unsigned tries = 1;; tries++) {
-        vd_status status = try_once(c, call, out, err);
+        bool rewound = false;
+        vd_status status = try_once(c, call, out, &rewound, err);
+        if (rewound && uncertain) {
+            *uncertain = true;
+        }
         if (status == VD_OK && !http_status_may_pass(out->status)) {
             return VD_OK;
         }

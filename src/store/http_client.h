@@ -73,6 +73,8 @@ vd_status http_upload_push(http_upload *u, const void *data, size_t size, vd_err
 vd_status http_upload_end(http_upload *u, vd_error *err);
 /* What has been answered; its status is 0 when nothing has. */
 const http_answer *http_upload_answer(const http_upload *u);
+/* The body may have arrived, and had its effect, before the answer that came. */
+bool http_upload_uncertain(const http_upload *u);
 /* Frees; breaks the transfer off when it has not ended. NULL is fine. */
 void http_upload_free(http_upload *u);
 

@@ -81,6 +81,10 @@ const http_answer *http_upload_answer(const http_upload *u) {
     return &u->answer;
 }
 
+bool http_upload_uncertain(const http_upload *u) {
+    return u->x->rewound;
+}
+
 void http_upload_free(http_upload *u) {
     if (u) {
         if (u->x) {

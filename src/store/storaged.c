@@ -4,7 +4,8 @@
  * "Missing" is status 404 and nothing else, never the text of a body. A body counts only when it is whole: libcurl compares its
  * length, and where the ETag is a SHA-256 (storaged's always is) the bytes are hashed again here.
  *
- * Threading: nothing but the client, which is thread-safe, and what is fixed once the store is open.
+ * Threading: `mutex` guards the places for puts and is not held over a call; the client is thread-safe; everything else is fixed once
+ * the store is open.
  */
 #include "store/storaged.h"
 
@@ -23,11 +24,11 @@
 vd_status storaged_target(const http_store *s, const char *route, const char *key, char out[TARGET_MAX],
                           vd_error *err) {
     char whole[sizeof s->prefix + VD_OBJECT_KEY_MAX_BYTES + 1];
-    int size = snprintf(whole, sizeof whole, "%s%s", s->prefix, key);
-    if (size < 0 || (size_t)size >= sizeof whole) {
-        return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "key %.200s is too long", key);
+    vd_status status = object_key_check(bytes_str(key), err); /* by itself too: a prefix would hide a "/" in front */
+    int size = status == VD_OK ? snprintf(whole, sizeof whole, "%s%s", s->prefix, key) : 0;
+    if (status == VD_OK) {
+        status = object_key_check(bytes_of(whole, (size_t)size), err);
     }
-    vd_status status = object_key_check(bytes_of(whole, (size_t)size), err);
     if (status != VD_OK) {
         return status;
     }
@@ -59,6 +60,22 @@ bool storaged_is_sum(const char *etag) {
 
 static bool is_success(int status) {
     return status == 200 || status == 204;
+}
+
+void storaged_take_place(http_store *s, storaged_place place) {
+    pthread_mutex_lock(&s->mutex);
+    while (s->used[place] == PLACES_EACH) {
+        pthread_cond_wait(&s->free, &s->mutex);
+    }
+    s->used[place]++;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void storaged_give_place(http_store *s, storaged_place place) {
+    pthread_mutex_lock(&s->mutex);
+    s->used[place]--;
+    pthread_cond_broadcast(&s->free);
+    pthread_mutex_unlock(&s->mutex);
 }
 
 /* ---- get ---- */
@@ -138,7 +155,7 @@ static vd_status http_remove(objstore *face, const char *key, vd_error *err) {
 
 /* A copy under another key, then the object goes: it is there twice for a moment, never not at all. */
 static vd_status http_set_aside(objstore *face, const char *key, vd_error *err) {
-    const http_store *s = (const http_store *)face;
+    http_store *s = (http_store *)face;
     objstore_blob blob = {0};
     vd_status status = http_get(face, key, &blob, err);
     if (status != VD_OK) {
@@ -164,6 +181,8 @@ static void http_close(objstore *face) {
         http_client_cancel(s->client);
         http_client_free(s->client);
     }
+    pthread_cond_destroy(&s->free);
+    pthread_mutex_destroy(&s->mutex);
     free(s);
 }
 
@@ -245,6 +264,8 @@ vd_status objstore_open_storaged(const objstore_http_options *options, objstore 
     vd_error own;
     err = err ? err : &own;
     s->face.v = &vtable;
+    pthread_mutex_init(&s->mutex, NULL);
+    pthread_cond_init(&s->free, NULL);
     s->put_buffer_bytes = options->put_buffer_bytes ? options->put_buffer_bytes : VD_STORE_PUT_BUFFER_BYTES;
     const http_client_options client = {.url = options->url,
                                         .connect_ms = options->connect_ms,

@@ -2,6 +2,8 @@
 #ifndef VECTORD_STORE_STORAGED_INT_H
 #define VECTORD_STORE_STORAGED_INT_H
 
+#include <pthread.h>
+
 #include "store/checksum.h"
 #include "store/storaged.h"
 #include "vectord/limits.h"
@@ -11,9 +13,17 @@
 /* Every byte may become three, and the route stands before it. */
 #define TARGET_MAX (64u + 3u * (VD_OBJECT_KEY_MAX_BYTES + 1u))
 
+/* The daemon takes VD_OBJECT_PUTS_MAX puts at a time and tells others to come back in seconds. One vectord alone never asks for
+ * more: half of the places are for bodies that stream (frames), so that journals need not wait for those. */
+#define PLACES_EACH (VD_OBJECT_PUTS_MAX / 2u)
+typedef enum storaged_place { PLACE_WHOLE, PLACE_STREAM, PLACES } storaged_place;
+
 typedef struct http_store {
     objstore face; /* first */
     http_client *client;
+    pthread_mutex_t mutex; /* guards: */
+    pthread_cond_t free;   /* a place was given back */
+    unsigned used[PLACES];
     char prefix[VD_STORE_PREFIX_MAX_BYTES + 2];
     size_t put_buffer_bytes;
 } http_store;
@@ -27,8 +37,12 @@ vd_status storaged_refused(const http_store *s, const http_answer *a, const char
 /* Is the ETag one of ours, a SHA-256? */
 bool storaged_is_sum(const char *etag);
 
+/* Waits for a place; nobody keeps one for longer than a put takes, and those have deadlines. */
+void storaged_take_place(http_store *s, storaged_place place);
+void storaged_give_place(http_store *s, storaged_place place);
+
 /* Puts a body that is in memory, again if need be. A repetition that finds its own bytes there has succeeded. */
-vd_status storaged_put_whole(const http_store *s, const char *key, bool if_absent, bytes body, vd_error *err);
+vd_status storaged_put_whole(http_store *s, const char *key, bool if_absent, bytes body, vd_error *err);
 
 /* storaged_put.c */
 vd_status storaged_put_begin(objstore *face, const char *key, bool if_absent, objstore_put **out, vd_error *err);

@@ -8,7 +8,7 @@
  * A conditional put whose answer was lost may find itself when it is repeated: 412, and the bytes that are there are ours. So
  * every body is hashed on the way, and the ETag that is stored decides.
  *
- * Threading: one put or log belongs to one thread at a time.
+ * Threading: one put or log belongs to one thread at a time. Waiting for a place (storaged_int.h) holds no lock.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,16 +19,17 @@
 static const char if_none_match[] = "If-None-Match: *";
 
 struct objstore_put {
-    const http_store *store;
+    http_store *store;
     char *key;
     bool if_absent;
     buffer held; /* not handed over yet; at most put_buffer_bytes */
     checksum *sum;
+    bool has_place;
     http_upload *upload; /* NULL: nothing has been sent */
 };
 
 struct objstore_log {
-    const http_store *store;
+    http_store *store;
     char *key;
     buffer records;
     bool sealed;
@@ -64,7 +65,7 @@ static vd_status judge(const http_store *s, const http_answer *a, const char *ke
     return VD_OK;
 }
 
-vd_status storaged_put_whole(const http_store *s, const char *key, bool if_absent, bytes body, vd_error *err) {
+vd_status storaged_put_whole(http_store *s, const char *key, bool if_absent, bytes body, vd_error *err) {
     char target[TARGET_MAX], read_target[TARGET_MAX];
     uint8_t sum[CHECKSUM_BYTES];
     vd_status status = storaged_target(s, "put", key, target, err);
@@ -82,7 +83,9 @@ vd_status storaged_put_whole(const http_store *s, const char *key, bool if_absen
     http_answer answer;
     http_answer_init(&answer);
     bool uncertain = false;
+    storaged_take_place(s, PLACE_WHOLE);
     status = http_client_call(s->client, &call, &answer, &uncertain, err);
+    storaged_give_place(s, PLACE_WHOLE);
     if (status == VD_OK) {
         status = judge(s, &answer, key, sum, err);
     }
@@ -96,7 +99,7 @@ vd_status storaged_put_whole(const http_store *s, const char *key, bool if_absen
 /* ---- puts ---- */
 
 vd_status storaged_put_begin(objstore *face, const char *key, bool if_absent, objstore_put **out, vd_error *err) {
-    const http_store *s = (const http_store *)face;
+    http_store *s = (http_store *)face;
     char target[TARGET_MAX];
     vd_status status = storaged_target(s, "put", key, target, err);
     if (status != VD_OK) {
@@ -122,6 +125,9 @@ vd_status storaged_put_begin(objstore *face, const char *key, bool if_absent, ob
 
 void storaged_put_abort(objstore_put *put) {
     http_upload_free(put->upload); /* breaks it off: the store keeps nothing of a body that is cut */
+    if (put->has_place) {
+        storaged_give_place(put->store, PLACE_STREAM);
+    }
     checksum_free(put->sum);
     buffer_fini(&put->held);
     free(put->key);
@@ -147,6 +153,8 @@ static vd_status start_stream(objstore_put *put, vd_error *err) {
     }
     const http_call call = {.method = "PUT", .target = target, .headers = {put->if_absent ? if_none_match : NULL}};
     http_client *client = put->store->client;
+    storaged_take_place(put->store, PLACE_STREAM);
+    put->has_place = true;
     int64_t began_ms = clock_now_ms();
     for (unsigned tries = 1;; tries++) {
         uint32_t retry_after_s = 0;
@@ -203,34 +211,36 @@ vd_status storaged_put_write(objstore_put *put, const void *data, size_t size, v
     return VD_OK;
 }
 
-static vd_status end_stream(objstore_put *put, vd_error *err) {
-    char read_target[TARGET_MAX];
-    uint8_t sum[CHECKSUM_BYTES];
-    uint32_t ignored;
-    if (!checksum_end(put->sum, sum)) {
-        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "write %.200s: out of memory", put->key);
-    }
-    vd_status status = put->held.size ? hand_over(put, err) : VD_OK;
-    if (status != VD_OK) {
-        return status;
-    }
-    status = http_upload_end(put->upload, err);
+/* Has a stream whose answer was lost, or that found itself, put exactly its bytes? */
+static bool has_arrived(const objstore_put *put, const uint8_t sum[CHECKSUM_BYTES]) {
+    char target[TARGET_MAX];
+    return storaged_target(put->store, "get", put->key, target, NULL) == VD_OK && holds(put->store, target, sum);
+}
+
+/* The whole body has gone out. */
+static vd_status judge_stream(const objstore_put *put, vd_status status, const uint8_t sum[CHECKSUM_BYTES],
+                              vd_error *err) {
     const http_answer *a = http_upload_answer(put->upload);
-    if (status == VD_OK && !http_status_may_pass(a->status)) {
-        return judge(put->store, a, put->key, sum, err);
-    }
-    if (status == VD_OK) {
+    if (status == VD_OK && http_status_may_pass(a->status)) {
         char line[HTTP_ANSWER_LINE];
         http_answer_line(a, line);
         return vd_fail(err, VD_UNAVAILABLE, NULL, "write %.200s: %s answers %d: %.100s", put->key,
                        http_client_url(put->store->client), a->status, line);
     }
-    /* the whole body went out and no answer came: what is stored tells */
-    if (explain(put, status, &ignored, err) == VD_UNAVAILABLE &&
-        storaged_target(put->store, "get", put->key, read_target, NULL) == VD_OK && holds(put->store, read_target, sum)) {
-        return VD_OK;
+    uint32_t ignored;
+    bool lost = status != VD_OK;
+    status = lost ? explain(put, status, &ignored, err) : judge(put->store, a, put->key, sum, err);
+    bool uncertain = lost ? status == VD_UNAVAILABLE : status == VD_ALREADY_EXISTS && http_upload_uncertain(put->upload);
+    return uncertain && has_arrived(put, sum) ? VD_OK : status;
+}
+
+static vd_status end_stream(objstore_put *put, vd_error *err) {
+    uint8_t sum[CHECKSUM_BYTES];
+    if (!checksum_end(put->sum, sum)) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "write %.200s: out of memory", put->key);
     }
-    return status;
+    vd_status status = put->held.size ? hand_over(put, err) : VD_OK;
+    return status == VD_OK ? judge_stream(put, http_upload_end(put->upload, err), sum, err) : status;
 }
 
 vd_status storaged_put_commit(objstore_put *put, vd_error *err) {
@@ -244,7 +254,7 @@ vd_status storaged_put_commit(objstore_put *put, vd_error *err) {
 /* ---- logs ---- */
 
 vd_status storaged_log_create(objstore *face, const char *key, objstore_log **out, vd_error *err) {
-    const http_store *s = (const http_store *)face;
+    http_store *s = (http_store *)face;
     char target[TARGET_MAX];
     vd_status status = storaged_target(s, "put", key, target, err);
     if (status != VD_OK) {

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """kill -9 again and again under load: what was acknowledged is there, bit for bit; what was never sent is not.
 
-    kill9.py [--rounds N] [--seed S]
+    kill9.py [--rounds N] [--seed S] [--store dir|storaged]
 
-Each round starts vectord on the same folder, checks everything against the model, lets four writers work (two over NNG, two over
+Each round starts vectord on the same store (a folder, or an object daemon, which dies too in every third round), checks everything against the model, lets four writers work (two over NNG, two over
 HTTP: batches of new items, upserts, an index that is made and dropped) beside one that searches, and kills the process at a random moment. Checked:
 
 - every acknowledged item is there with its exact metadata and its exact vector (a neighbour's distance is recomputed in double
@@ -26,7 +26,7 @@ import time
 import numpy
 import pynng
 import vectord_bytes_pb2 as pbb
-from server import Server, TempDir
+from server import Server, Storaged, TempDir
 
 DIMENSION = 24
 BATCH = 40
@@ -260,14 +260,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--store", choices=["dir", "storaged"], default="dir")
     args = parser.parse_args()
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "little")
     print(f"seed {seed}")
     generator = random.Random(seed)
-    starts, searches = [], 0
+    starts, searches, store_deaths = [], 0, 0
     with TempDir() as data:
+        store = Storaged(data).start() if args.store == "storaged" else None
         # Small journals, so that kills also fall into snapshots.
-        server = Server(data, args=["--snapshot-min-bytes=64KiB", "--snapshot-idle-ms=100"])
+        server = Server(store.url if store else data, args=["--snapshot-min-bytes=64KiB", "--snapshot-idle-ms=100"])
         writers = [cls(f"w{j}", generator.random()) for j, cls in enumerate([NngWriter, HttpWriter, NngWriter, HttpWriter])]
         try:
             with server.start().wait_ready().nng() as client:
@@ -278,6 +280,9 @@ def main():
                 searcher = Searcher(server, stop, generator.getrandbits(32))
                 moment = generator.uniform(0.05, 1.5)
                 select.select([], [], [], moment)
+                store_dies = store and generator.random() < 1 / 3
+                if store_dies:
+                    store.kill()
                 server.kill()
                 stop.set()
                 for client in [*writers, searcher]:
@@ -286,6 +291,9 @@ def main():
                     if client.fault:
                         raise client.fault
                 searches += searcher.searches
+                if store_dies:
+                    store.start()
+                    store_deaths += 1
                 server.start().wait_ready()
                 starts.append(server.ready_s)
                 began = time.monotonic()
@@ -295,11 +303,15 @@ def main():
                     f"{items} items, {sum(w.writes for w in writers)} writes and {searches} searches so far, checked in {time.monotonic() - began:.1f} s"
                 )
         except BaseException:
-            server.show_log()
+            for process in filter(None, [server, store]):
+                process.show_log()
             raise
         finally:
-            if server.process.poll() is None:
-                server.kill()
+            for process in filter(None, [server, store]):
+                if process.process and process.process.poll() is None:
+                    process.kill()
+    if store_deaths:
+        print(f"in {store_deaths} of the rounds the store was killed too")
     print(f"{args.rounds} kills, nothing lost; ready again in {sum(starts) / len(starts):.3f} s, at most {max(starts):.3f} s")
     return 0
 

@@ -1,4 +1,4 @@
-# vd_e2e(name SCRIPT path-under-tests [ARGS ...] [TIMEOUT s] [LABELS ...]): a ctest that drives the real vectord binary from Python
+# vd_e2e(name SCRIPT path-under-tests [ARGS ...] [TIMEOUT s] [LABELS ...]): a ctest that drives the real binaries from Python
 # (or sh, when the script ends in .sh). The environment comes from the fixture "venv", made in the build tree by venv.sh.
 set(VD_E2E_DIR ${CMAKE_BINARY_DIR}/e2e)
 
@@ -25,6 +25,6 @@ function(vd_e2e name)
   endif()
   add_test(NAME ${name} COMMAND ${run} ${CMAKE_SOURCE_DIR}/tests/${ARG_SCRIPT} ${ARG_ARGS})
   set_tests_properties(${name} PROPERTIES
-    ENVIRONMENT "VECTORD_BIN=$<TARGET_FILE:vectord>;PYTHONPATH=${CMAKE_SOURCE_DIR}/tests/support:${VD_E2E_DIR}/stubs;PYTHONDONTWRITEBYTECODE=1;PYTHONUNBUFFERED=1;E2E_SANITIZER=${VD_SANITIZER};LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/support/lsan.supp:print_suppressions=0"
+    ENVIRONMENT "VECTORD_BIN=$<TARGET_FILE:vectord>;STORAGED_BIN=$<TARGET_FILE:storaged>;PYTHONPATH=${CMAKE_SOURCE_DIR}/tests/support:${VD_E2E_DIR}/stubs;PYTHONDONTWRITEBYTECODE=1;PYTHONUNBUFFERED=1;E2E_SANITIZER=${VD_SANITIZER};LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/support/lsan.supp:print_suppressions=0"
     FIXTURES_REQUIRED venv TIMEOUT ${ARG_TIMEOUT} LABELS "e2e;${ARG_LABELS}" SKIP_RETURN_CODE 77)
 endfunction()

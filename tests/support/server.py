@@ -1,6 +1,6 @@
-"""Starts, watches, stops and kills one real vectord process on ports of its own.
+"""Starts, watches, stops and kills real vectord and storaged processes on ports of their own.
 
-The binary comes from $VECTORD_BIN (ctest sets it). Nothing here sleeps: waiting is polling a condition until a deadline, woken by
+The binaries come from $VECTORD_BIN and $STORAGED_BIN (ctest sets them). Nothing here sleeps: waiting is polling a condition until a deadline, woken by
 the process's own log line or by a readiness answer.
 """
 
@@ -18,16 +18,17 @@ import time
 import wire
 
 
-def binary():
-    path = os.environ.get("VECTORD_BIN")
+def binary(name="vectord"):
+    variable = name.upper() + "_BIN"
+    path = os.environ.get(variable)
     if not path or not os.access(path, os.X_OK):
-        raise SystemExit("VECTORD_BIN does not name the vectord binary")
+        raise SystemExit(f"{variable} does not name the {name} binary")
     return path
 
 
 def clean_environment(more=None):
-    """The environment without settings of vectord (and the tests' own VECTORD_BIN), plus `more`."""
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("VECTORD_")}, **(more or {})}
+    """The environment without settings of the daemons (and the tests' own *_BIN), plus `more`."""
+    return {**{k: v for k, v in os.environ.items() if not k.startswith(("VECTORD_", "STORAGED_"))}, **(more or {})}
 
 
 def wait_for(condition, timeout_s, what):
@@ -58,28 +59,25 @@ class TempDir:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-class Server:
-    """One vectord process. start() waits for its doors, wait_ready() for its indexes.
+class Process:
+    """One daemon. start() waits for its doors. The log (one JSON object a line) is kept in self.log and printed by show_log()."""
 
-    data: the folder that keeps indexes (None: --ephemeral). args: further flags. prefix: a command that execs what follows it.
-    The log (one JSON object a line) is kept in
-    self.log and printed by show_log().
-    """
+    name = "vectord"
 
-    def __init__(self, data=None, args=(), env=None, prefix=()):
-        self.data, self.args, self.env, self.prefix = data, list(args), env or {}, list(prefix)
+    def __init__(self, args=(), env=None, prefix=()):
+        self.args, self.env, self.prefix = list(args), env or {}, list(prefix)
         self.process = None
         self.log = []
+
+    def flags(self):
+        raise NotImplementedError
 
     def start(self, timeout_s=20):
         scratch = tempfile.mkdtemp(prefix="vectord-ports-")
         port_file = os.path.join(scratch, "ports.json")
-        flags = ["--bind=127.0.0.1:0", "--gateway-bind=", "--rpc-bind=tcp://127.0.0.1:0", f"--port-file={port_file}"]
-        flags += ["--log-format=json"]
-        flags += [f"--data-dir={self.data}"] if self.data else ["--ephemeral"]
         self.started = time.monotonic()
         self.process = subprocess.Popen(
-            [*self.prefix, binary(), *flags, *self.args],
+            [*self.prefix, binary(self.name), *self.flags(), f"--port-file={port_file}", "--log-format=json", *self.args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -91,18 +89,17 @@ class Server:
         def doors():
             if self.process.poll() is not None:
                 self.reader.join(5)
-                raise AssertionError(f"vectord ended with {self.process.returncode} at start:\n" + "".join(self.log[-20:]))
+                raise AssertionError(f"{self.name} ended with {self.process.returncode} at start:\n" + "".join(self.log[-20:]))
             return os.path.exists(port_file)
 
         try:
-            wait_for(doors, timeout_s, "vectord has opened its doors")
+            wait_for(doors, timeout_s, f"{self.name} has opened its doors")
             with open(port_file, encoding="utf-8") as f:
                 self.ports = json.load(f)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self.host, port = self.ports["http"][0].rsplit(":", 1)
         self.port = int(port)
-        self.nng_url = self.ports["rpc"][0]
         return self
 
     @staticmethod
@@ -112,26 +109,7 @@ class Server:
         pipe.close()
 
     def show_log(self, last=40):
-        print("".join(["--- the server's log\n", *self.log[-last:]]))
-
-    def is_ready(self):
-        """Every index has been loaded or quarantined."""
-        if self.process.poll() is not None:
-            raise AssertionError(f"vectord ended with {self.process.returncode}:\n" + "".join(self.log[-20:]))
-        try:
-            connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-
-    def wait_ready(self, timeout_s=60):
-        wait_for(self.is_ready, timeout_s, "every index is loaded")
-        self.ready_s = time.monotonic() - self.started
-        return self
-
-    def nng(self, timeout_s=30):
-        return wire.Nng(self.nng_url, timeout_s)
+        print("".join([f"--- {self.name}'s log\n", *self.log[-last:]]))
 
     def http(self, timeout_s=30):
         return wire.Http(self.host, self.port, timeout_s)
@@ -165,6 +143,78 @@ class Server:
                 self.log.clear()
                 raise AssertionError("a sanitizer reported:\n" + report)
 
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, *_):
+        if self.process and self.process.poll() is None:
+            self.kill()
+        if kind:
+            self.show_log()
+
+
+class Storaged(Process):
+    """One object daemon on the folder `data`. A restart keeps its port, so that its clients find it again."""
+
+    name = "storaged"
+
+    def __init__(self, data, args=(), env=None, prefix=()):
+        super().__init__(args, env, prefix)
+        self.data, self.bind = data, "127.0.0.1:0"
+
+    def flags(self):
+        return [f"--bind={self.bind}", f"--dir={self.data}"]
+
+    def start(self, timeout_s=20):
+        super().start(timeout_s)
+        self.bind = f"{self.host}:{self.port}"
+        self.url = f"http://{self.bind}"
+        return self
+
+    def temporaries(self):
+        return [n for n in os.listdir(os.path.join(self.data, "objects")) if n.startswith(".put-")]
+
+
+class Server(Process):
+    """One vectord process. start() waits for its doors, wait_ready() for its indexes.
+
+    data: the folder that keeps indexes (None: --ephemeral), or the URL of an object store. args: further flags. prefix: a command
+    that execs what follows it."""
+
+    def __init__(self, data=None, args=(), env=None, prefix=()):
+        super().__init__(args, env, prefix)
+        self.data = data
+
+    def flags(self):
+        doors = ["--bind=127.0.0.1:0", "--gateway-bind=", "--rpc-bind=tcp://127.0.0.1:0"]
+        if not self.data:
+            return [*doors, "--ephemeral"]
+        return [*doors, f"--store-url={self.data}" if self.data.startswith("http://") else f"--data-dir={self.data}"]
+
+    def start(self, timeout_s=20):
+        super().start(timeout_s)
+        self.nng_url = self.ports["rpc"][0]
+        return self
+
+    def is_ready(self):
+        """Every index has been loaded or quarantined."""
+        if self.process.poll() is not None:
+            raise AssertionError(f"vectord ended with {self.process.returncode}:\n" + "".join(self.log[-20:]))
+        try:
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+
+    def wait_ready(self, timeout_s=60):
+        wait_for(self.is_ready, timeout_s, "every index is loaded")
+        self.ready_s = time.monotonic() - self.started
+        return self
+
+    def nng(self, timeout_s=30):
+        return wire.Nng(self.nng_url, timeout_s)
+
     def restart(self, hard=False):
         if hard:
             self.kill()
@@ -175,9 +225,3 @@ class Server:
 
     def __enter__(self):
         return self.start().wait_ready()
-
-    def __exit__(self, kind, *_):
-        if self.process and self.process.poll() is None:
-            self.kill()
-        if kind:
-            self.show_log()
