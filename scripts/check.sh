@@ -128,7 +128,7 @@ if [ "$quick" = no ]; then
   # Without what has one thread only (unit/lib/flat leaves it out by itself), and what drives the server by Python from outside but for start, stop and kills. Loading is
   # watched there: unit/registry/index_load opens 10,000 indexes, whose reserved addresses are more than TSan's part of the space.
   build tsan -DVD_BENCH=OFF && TSAN_OPTIONS="suppressions=$PWD/tests/support/tsan.supp" \
-    tests tsan -LE 'house|release' -E 'unit/(base/(json|bytes|arena)|hnsw/(kernels|determinism|failmalloc|basics|model|recall|churn|floors|form|reload)|codec|server|registry/index_load|store/(lhv1|journal|dir_power|oom))|recall/|conformance|e2e_(original|frames|web|hostile)'
+    tests tsan -LE 'house|release' -E 'unit/(base/(json|bytes|arena)|hnsw/(kernels|determinism|failmalloc|basics|model|recall|churn|floors|form|reload)|codec|config|server|storaged/(condition|object_file|options)|registry/index_load|store/(lhv1|journal|dir_power|oom|object_key|checksum))|recall/|conformance|e2e_(original|frames|web|hostile)'
   title "clang build, fuzz targets, $fuzz_seconds s each"
   build_fuzz && fuzz
   title "the steps of the Dockerfile"

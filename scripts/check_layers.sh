@@ -15,8 +15,11 @@ declare -A may=(
   [registry]="hnsw store base"
   [ops]="registry base"
   [codec]="base"
-  [transport]="ops codec base"
-  [server]="transport codec ops registry hnsw store base"
+  [http]="base"
+  [config]="base"
+  [transport]="ops codec http base"
+  [storaged]="http config store base"
+  [server]="transport http config codec ops registry hnsw store base"
   [cli]="base"
   [clients]="base"
   [bench]="base hnsw codec cli" # it measures them, and reads files as vectorctl does
@@ -28,14 +31,16 @@ client="cli bench clients"
 libraries() {
   case $1 in
   nng/*) echo "transport clients bench" ;;
-  microhttpd.h | nghttp2/*) echo "transport" ;;
-  toml++/*) echo "server" ;;
+  microhttpd.h) echo "http transport storaged" ;;
+  nghttp2/*) echo "transport" ;;
+  toml++/*) echo "config" ;;
   msgpack.h | msgpack/*) echo "store codec" ;;
   curl/*) echo "store bench" ;;
+  openssl/*) echo "store" ;;
   jansson.h) echo "bench" ;;
   protobuf-c/*) echo "$messages" ;;
-  sys/socket.h | netinet/* | arpa/*) echo "transport server bench" ;;
-  fcntl.h | dirent.h | poll.h | sys/epoll.h | sys/stat.h) echo "base store lib transport server cli clients bench" ;;
+  sys/socket.h | netinet/* | arpa/*) echo "http config transport bench" ;;
+  fcntl.h | dirent.h | poll.h | sys/epoll.h | sys/stat.h) echo "base store lib http config transport storaged server cli clients bench" ;;
   *) echo any ;;
   esac
 }
@@ -111,6 +116,15 @@ src/registry/a.c microhttpd.h no
 src/registry/a.c vectord/client.h no
 src/transport/a.c ops/ops.h yes
 src/transport/a.c registry/registry.h no
+src/transport/a.c http/http_guard.h yes
+src/http/a.c transport/transport.h no
+src/storaged/a.c http/http_conn.h yes
+src/storaged/a.c store/folder.h yes
+src/storaged/a.c transport/transport.h no
+src/storaged/a.c registry/registry.h no
+src/storaged/a.c server/config.h no
+src/config/a.c server/config.h no
+src/store/a.c storaged/objects.h no
 src/server/a.c registry/registry.h yes
 src/server/a.c cli/cli.h no
 src/cli/a.c vectord/client.h yes

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Puts the table that `vectord config markdown` prints into docs/config.md; --check fails when the file says something else.
+# Puts the table that `vectord config markdown` prints into docs/config.md, and storaged's into docs/storaged.md; --check fails when the
+# file says something else.
 #
-#   scripts/config_md.sh [--check] VECTORD
+#   scripts/config_md.sh [--check] BINARY [PAGE]       PAGE: docs/config.md
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@" # also right when called as `sh scripts/config_md.sh`
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +12,7 @@ if [ "${1:-}" = --check ]; then
   shift
 fi
 binary=$1
-page=docs/config.md
+page=${2:-docs/config.md}
 table=$(mktemp)
 made=$(mktemp)
 trap 'rm -f "$table" "$made"' EXIT
@@ -24,6 +25,6 @@ if [ "$check" = no ]; then
   cat "$made" >"$page"
 elif ! cmp -s "$made" "$page"; then
   diff "$page" "$made" || true
-  echo "docs/config.md is not what vectord says: run scripts/config_md.sh $binary"
+  echo "$page is not what $binary says: run scripts/config_md.sh $binary $page"
   exit 1
 fi

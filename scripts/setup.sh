@@ -9,7 +9,7 @@ set -eu
 
 run="gcc g++ cmake ninja-build pkg-config libc6-dev curl
  libnng-dev libmicrohttpd-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler libprotobuf-dev
- libmsgpack-dev libcurl4-openssl-dev libjansson-dev libcmocka-dev libtomlplusplus-dev"
+ libmsgpack-dev libcurl4-openssl-dev libssl-dev libjansson-dev libcmocka-dev libtomlplusplus-dev"
 check="git python3 python3-venv chromium clang-14 libclang-rt-14-dev llvm-14 lld-14 clang-format-14 iproute2 debootstrap
  qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 

@@ -97,8 +97,8 @@ static void report(buffer *errors, const char *origin, const config_setting *s, 
     buffer_printf(errors, "%s: [%s] %s: %s\n", origin, s->table, s->key, why);
 }
 
-void config_report(const config_target *t, const void *value, buffer *errors, const char *why) {
-    report(errors, config_origin_of(t, value), config_row_of(t, value), why);
+void config_report(const config_target *t, const void *value, buffer *out, const char *why) {
+    report(out, config_origin_of(t, value), config_row_of(t, value), why);
 }
 
 static void set_origin(loader *l, const config_setting *s, const char *origin) {

@@ -91,8 +91,8 @@ vd_status config_read(const config_target *t, const config_input *input, buffer 
 /* The row whose value this is, and where it came from. */
 const config_setting *config_row_of(const config_target *t, const void *value);
 const char *config_origin_of(const config_target *t, const void *value);
-/* "ORIGIN: [table] key: why" */
-void config_report(const config_target *t, const void *value, buffer *errors, const char *why);
+/* "ORIGIN: [table] key: why", into errors or warnings */
+void config_report(const config_target *t, const void *value, buffer *out, const char *why);
 
 typedef vd_status (*config_address_parser)(const char *text, address *out, vd_error *err);
 /* Each address of a LIST is parsed and replaced by its normal form. One that other machines can reach sets *exposed, and is an

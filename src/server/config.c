@@ -9,7 +9,11 @@
 #include <string.h>
 
 #include "config/address.h"
+#include "store/object_key.h"
 #include "vectord/limits.h"
+
+#define TEXT_OF_(x) #x
+#define TEXT_OF(x)  TEXT_OF_(x)
 
 /* Tables of the object daemon, which may stand in the same file. */
 static const char *const neighbours[] = {"storaged", NULL};
@@ -101,7 +105,7 @@ static void check_origins(const config *c, const config_target *t, buffer *error
 }
 
 /* What may be the store, one way or the other: no store, a folder, or an object store. */
-static void check_store(config *c, const config_target *t, buffer *errors) {
+static void check_store(config *c, const config_target *t, buffer *errors, buffer *warnings) {
     const char **given = c->store_url[0] ? &c->store_url : &c->storaged_url;
     if (c->store_url[0] && c->storaged_url[0] && strcmp(c->store_url, c->storaged_url) != 0) {
         config_report(t, &c->storaged_url, errors, "differs from [store] url, of which it is an older name; keep one of them");
@@ -109,7 +113,7 @@ static void check_store(config *c, const config_target *t, buffer *errors) {
     const char *url = *given;
     if (!url[0]) {
         if (c->store_prefix[0]) {
-            config_report(t, &c->store_prefix, errors, "means nothing without [store] url");
+            config_report(t, &c->store_prefix, warnings, "means nothing without [store] url");
         }
         return;
     }
@@ -121,6 +125,12 @@ static void check_store(config *c, const config_target *t, buffer *errors) {
         config_report(t, given, errors, "TLS is not built yet; write http://HOST:PORT of a storaged");
     } else if (host == 0 || host > 250 || (rest[host] && strcmp(rest + host, "/") != 0)) {
         config_report(t, given, errors, "must look like http://127.0.0.1:3211, without a path (that is [store] prefix)");
+    }
+    vd_error err;
+    if (c->store_prefix[0] && (strlen(c->store_prefix) > VD_STORE_PREFIX_MAX_BYTES ||
+                               object_key_check(bytes_str(c->store_prefix), &err) != VD_OK)) {
+        config_report(t, &c->store_prefix, errors,
+                      "must be the beginning of a key: at most " TEXT_OF(VD_STORE_PREFIX_MAX_BYTES) " bytes, no \"/\" in front, no \"..\"");
     }
     bool data_dir_given = strcmp(config_origin_of(t, &c->data_dir), "default") != 0;
     if (c->ephemeral) {
@@ -146,7 +156,7 @@ vd_status config_load(config *c, const config_input *input, buffer *errors, buff
     config_check_binds(&t, &c->rpc_bind, address_parse_rpc, c->allow_insecure_bind, &c->exposed, errors);
     check_doors(c, &t, errors);
     check_origins(c, &t, errors);
-    check_store(c, &t, errors);
+    check_store(c, &t, errors, warnings);
     if (c->ephemeral) {
         c->data_dir = "";
     }

@@ -125,12 +125,12 @@ def test_unknown_keys_have_a_place():
 
 
 def test_settings_that_are_not_built_yet_are_refused_not_ignored():
-    code, said = run(*CLOSED, "--ephemeral", "--storaged-url=http://127.0.0.1:3211")
-    assert code == 78 and "storaged_url" in said, (code, said)
+    code, said = run(*CLOSED, "--ephemeral", "--store-url=s3://bucket")
+    assert code == 78 and "S3 is not built yet" in said, (code, said)
     with TempDir() as data:
         path = os.path.join(data, "vectord.toml")
         with open(path, "w", encoding="utf-8") as f:
-            f.write('[vectord]\nstoraged_url = "http://127.0.0.1:3211"\n')
+            f.write('[vectord]\nstoraged_url = "https://127.0.0.1:3211"\n')
         code, said = run(f"--config={path}")
         assert code == 78 and "vectord.toml:2" in said and "storaged_url" in said, (code, said)
 

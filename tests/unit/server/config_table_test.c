@@ -30,7 +30,7 @@ static vd_status load(config *c, const config_input *input) {
 static const char *other_value(const config_setting *s) {
     switch (s->kind) {
     case CONFIG_STRING:
-        return strcmp(s->key, "bind") == 0 ? "127.0.0.1:1" : "other";
+        return strstr(s->key, "url") ? "http://127.0.0.1:1" : "other";
     case CONFIG_LIST:
         return strcmp(s->key, "cors_origins") == 0 ? "https://a.example"
                : strcmp(s->table, "rpc") == 0      ? "tcp://127.0.0.1:1"

@@ -119,11 +119,11 @@ static void test_the_file_of_the_original_is_read(void **state) {
     (void)state;
     outcome *o =
         load("[vectord]\nbind = \"127.0.0.1:4000\"\nstoraged_url = \"\"\n[storaged]\nbind = \"127.0.0.1:3211\"\n"
-             "[other]\nx = 1\ny = 2\n",
+             "no_key_of_vectord = 1\n[other]\nx = 1\ny = 2\n",
              NULL, NULL);
     assert_int_equal(o->status, VD_OK);
     assert_string_equal(o->c.bind.items[0], "127.0.0.1:4000");
-    expect_text(o->warnings, ":7:1: the table [other] is not ours");
+    expect_text(o->warnings, ":8:1: the table [other] is not ours");
     assert_ptr_equal(strchr(o->warnings, '\n') + 1, o->warnings + strlen(o->warnings)); /* once, not per key */
     drop(o);
 }
@@ -330,9 +330,9 @@ static void test_what_is_not_built_yet_is_refused_by_name(void **state) {
     static const struct {
         const char *toml, *part;
     } cases[] = {
-        {"[vectord]\nstoraged_url = \"http://127.0.0.1:3211\"\n",
-         "[vectord] storaged_url: object stores are not built yet"},
-        {"[store]\nurl = \"s3://bucket/prefix\"\n", "[store] url: object stores are not built yet"},
+        {"[vectord]\nstoraged_url = \"s3://bucket\"\n", "[vectord] storaged_url: S3 is not built yet"},
+        {"[store]\nurl = \"s3://bucket/prefix\"\n", "[store] url: S3 is not built yet"},
+        {"[store]\nurl = \"https://127.0.0.1:3211\"\n", "[store] url: TLS is not built yet"},
         {"[grpc]\nbind = \"127.0.0.1:3217\"\n", "[grpc] bind: is not built yet"},
         {"[tls]\ncert_file = \"/x\"\n", "[tls] cert_file: is not built yet"},
         {"[tls]\nkey_file = \"/x\"\n", "[tls] key_file: is not built yet"},
@@ -348,7 +348,44 @@ static void test_what_is_not_built_yet_is_refused_by_name(void **state) {
     drop(o);
     const char *const env[] = {"VECTORD_STORE_URL=s3://x", NULL};
     o = load(NULL, env, NULL);
-    expect_error(o, "VECTORD_STORE_URL: ", "object stores are not built yet");
+    expect_error(o, "VECTORD_STORE_URL: ", "S3 is not built yet");
+    drop(o);
+}
+
+static void test_an_object_store_takes_the_place_of_the_folder(void **state) {
+    (void)state;
+    outcome *o = load("[store]\nurl = \"http://127.0.0.1:3211\"\nprefix = \"team\"\n", NULL, NULL);
+    expect_fine(o);
+    assert_string_equal(o->c.store_url, "http://127.0.0.1:3211");
+    assert_string_equal(o->c.store_prefix, "team");
+    assert_string_equal(o->c.data_dir, ""); /* its default does not count */
+    drop(o);
+    o = load("[vectord]\nstoraged_url = \"http://storaged.example:3211/\"\ndata_dir = \"\"\n", NULL, NULL);
+    expect_fine(o);
+    assert_string_equal(o->c.store_url, "http://storaged.example:3211/"); /* the older name means the same */
+    drop(o);
+    static const struct {
+        const char *toml, *place, *part;
+    } cases[] = {
+        {"[store]\nurl = \"http://127.0.0.1:3211\"\n[vectord]\ndata_dir = \"x\"\n", ":2:1: ", "not yet supported"},
+        {"[store]\nurl = \"http://127.0.0.1:3211\"\n[vectord]\nephemeral = true\n", ":2:1: ", "so is ephemeral"},
+        {"[store]\nurl = \"http://a:1\"\n[vectord]\nstoraged_url = \"http://b:1\"\n", ":4:1: ", "differs from [store] url"},
+        {"[store]\nurl = \"127.0.0.1:3211\"\n", ":2:1: ", "must look like http://127.0.0.1:3211"},
+        {"[store]\nurl = \"http://\"\n", ":2:1: ", "must look like"},
+        {"[store]\nurl = \"http://h:1/path\"\n", ":2:1: ", "without a path"},
+        {"[store]\nurl = \"http://user@h:1\"\n", ":2:1: ", "must look like"},
+        {"[store]\nurl = \"http://h:1\"\nprefix = \"/x\"\n", ":3:1: ", "must be the beginning of a key"},
+        {"[store]\nurl = \"http://h:1\"\nprefix = \"x/../y\"\n", ":3:1: ", "must be the beginning of a key"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        o = load(cases[i].toml, NULL, NULL);
+        expect_error(o, cases[i].place, cases[i].part);
+        drop(o);
+    }
+    o = load("[store]\nprefix = \"x\"\n", NULL, NULL);
+    assert_int_equal(o->status, VD_OK);
+    expect_text(o->warnings, ":2:1: [store] prefix: means nothing without [store] url");
+    assert_string_equal(o->c.data_dir, "vectord-data");
     drop(o);
 }
 
@@ -480,6 +517,7 @@ int main(void) {
         cmocka_unit_test(test_a_misspelt_variable_is_a_warning),
         cmocka_unit_test(test_the_file_can_come_from_the_environment),
         cmocka_unit_test(test_what_is_not_built_yet_is_refused_by_name),
+        cmocka_unit_test(test_an_object_store_takes_the_place_of_the_folder),
         cmocka_unit_test(test_only_loopback_unless_allowed),
         cmocka_unit_test(test_doors_that_cannot_be),
         cmocka_unit_test(test_ephemeral_in_both_spellings),
