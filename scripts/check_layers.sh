@@ -39,7 +39,7 @@ libraries() {
   openssl/*) echo "store" ;;
   jansson.h) echo "bench" ;;
   protobuf-c/*) echo "$messages" ;;
-  sys/socket.h | netinet/* | arpa/*) echo "http config transport bench" ;;
+  sys/socket.h | netinet/* | arpa/*) echo "http config transport storaged bench" ;;
   fcntl.h | dirent.h | poll.h | sys/epoll.h | sys/stat.h) echo "base store lib http config transport storaged server cli clients bench" ;;
   *) echo any ;;
   esac

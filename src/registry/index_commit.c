@@ -252,7 +252,8 @@ static vd_status journal_group(commit *c, vd_error *err) {
         status = store->v->log_sync(index->log, err);
         metric_add(index->owner->journal_syncs, 1);
     }
-    if (index->log && (status != VD_OK || store->v->log_seals)) { /* a sealed log is whole: the next group begins another */
+    /* a sealed log is whole: the next group begins another */
+    if (index->log && (status != VD_OK || store->v->log_seals)) {
         store->v->log_close(index->log);
         index->log = NULL;
     }

@@ -50,6 +50,9 @@ void answer_error(request *r) {
     if (r->status == VD_INTERNAL || r->status == VD_DATA_LOSS || r->status == VD_DISK_FULL) {
         log_event(LOG_ERROR, "request failed", "key=%s error=%s", (const char *)r->key, text);
     }
+    if (r->status == VD_INTERNAL) { /* the reason names paths of this machine */
+        text = "internal";
+    }
     utf8_clean(r->err.text);
     buffer_clear(&r->out);
     r->content_type = "text/plain; charset=utf-8";

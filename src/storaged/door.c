@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -145,7 +146,8 @@ static door *door_new(objects *store, metrics *m, const door_options *options) {
     d->watch = http_watch_new(&watch);
     d->ports = calloc(count, sizeof *d->ports);
     d->daemons = calloc(count, sizeof(struct MHD_Daemon *));
-    if (!d->guard || !d->watch || !d->ports || !d->daemons) {
+    d->listeners = calloc(count, sizeof *d->listeners);
+    if (!d->guard || !d->watch || !d->ports || !d->daemons || !d->listeners) {
         door_stop(d, 0);
         return NULL;
     }
@@ -181,9 +183,9 @@ void door_stop(door *d, int64_t drain_ms) {
     }
     atomic_store(&d->draining, true);
     for (size_t i = 0; i < d->count; i++) {
-        int fd = MHD_quiesce_daemon(d->daemons[i]); /* ours again, and closed: connections are refused from here on */
-        if (fd >= 0) {
-            close(fd);
+        d->listeners[i] = MHD_quiesce_daemon(d->daemons[i]); /* ours again, though its thread may still look at it */
+        if (d->listeners[i] >= 0) {
+            shutdown(d->listeners[i], SHUT_RDWR); /* connections are refused from here on */
         }
     }
     struct timespec until = clock_timespec(clock_now_ms() + drain_ms);
@@ -193,10 +195,14 @@ void door_stop(door *d, int64_t drain_ms) {
     pthread_mutex_unlock(&d->mutex);
     for (size_t i = 0; i < d->count; i++) {
         MHD_stop_daemon(d->daemons[i]); /* cuts what is left and joins its threads */
+        if (d->listeners[i] >= 0) {
+            close(d->listeners[i]);
+        }
     }
     http_watch_free(d->watch);
     http_guard_free(d->guard);
     free(d->daemons);
+    free(d->listeners);
     free(d->ports);
     pthread_cond_destroy(&d->idle);
     pthread_mutex_destroy(&d->mutex);

@@ -45,8 +45,9 @@ struct door {
     http_guard *guard;
     http_watch *watch;
     struct MHD_Daemon **daemons; /* one per address */
+    int *listeners;              /* their sockets, once the door is being stopped */
     uint16_t *ports;
-    size_t count; /* of both */
+    size_t count; /* of each */
     _Atomic bool draining;
     _Atomic uint32_t puts;  /* in flight */
     pthread_mutex_t mutex;  /* guards: */
