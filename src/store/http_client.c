@@ -66,6 +66,7 @@ static void answer_clear(http_answer *a) {
     a->status = 0;
     a->retry_after_s = 0;
     a->etag[0] = '\0';
+    a->body.limit_bytes = 0;
     buffer_clear(&a->body);
 }
 
@@ -120,9 +121,11 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg) {
         x->answer->retry_after_s = seconds < 3600 ? (uint32_t)seconds : 3600;
     } else if (header_is(line, size, "Content-Length", &value, &value_size) && x->answer->status == 200) {
         uint64_t length = digits(value, value_size);
-        if (length <= x->answer_max && !buffer_reserve(&x->answer->body, (size_t)length)) {
-            x->no_memory = true; /* once, and not by doubling: a frame may be most of the memory there is */
-            return 0;
+        if (length > 0 && length <= x->answer_max) {
+            /* once and exactly, not by doubling: a frame may be most of the memory there is */
+            x->answer->body.limit_bytes = (size_t)length;
+            x->no_memory = !buffer_reserve(&x->answer->body, (size_t)length);
+            return x->no_memory ? 0 : size;
         }
     }
     return size;
