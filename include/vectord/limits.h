@@ -62,22 +62,24 @@
 #define VD_NNG_RECEIVE_MARGIN (15u * 1024u * 1024u) /* an envelope so much too large is still read and answered */
 
 /* ---- the object daemon ---- */
-#define VD_OBJECT_KEY_MAX_BYTES      1024 /* of UTF-8, once percent-decoded */
-#define VD_OBJECT_MAX_BYTES          (256ull * 1024 * 1024)
-#define VD_OBJECT_VECTORS_MAX_BYTES  (4ull * 1024 * 1024 * 1024) /* under "_vectors/": a frame is one object */
-#define VD_OBJECT_LIST_MAX           10000                       /* keys on one page */
-#define VD_OBJECT_PUTS_MAX           4   /* in flight; one more is answered 503: more would only share the disk's bandwidth */
-#define VD_OBJECT_BUSY_RETRY_S       5   /* the Retry-After of that answer */
-#define VD_OBJECT_CONNECTIONS_MAX    128 /* each has a thread: file operations wait */
-#define VD_OBJECT_CONNECTION_BYTES   131072
-#define VD_OBJECT_RATE_MIN           262144 /* bytes per second of a body, averaged, after VD_HTTP_GRACE_MS: few puts fit at a time */
-#define VD_STORE_PREFIX_MAX_BYTES    200    /* of [store] prefix */
-#define VD_STORE_PUT_BUFFER_BYTES    (1024u * 1024u) /* a put that fits is sent again after a failure; a larger one streams */
-#define VD_STORE_CONNECT_MS          3000
-#define VD_STORE_STALL_S             10    /* a transfer that stands still for so long has failed */
-#define VD_STORE_RETRY_MS            8000  /* no new try begins later than this after the first */
-#define VD_STORE_TOTAL_MS            3600000
-#define VD_STORE_LIST_MAX_BYTES      (64u * 1024u * 1024u) /* one page of a listing */
+#define VD_OBJECT_KEY_MAX_BYTES     1024 /* of UTF-8, once percent-decoded */
+#define VD_OBJECT_MAX_BYTES         (256ull * 1024 * 1024)
+#define VD_OBJECT_VECTORS_MAX_BYTES (4ull * 1024 * 1024 * 1024) /* under "_vectors/": a frame is one object */
+#define VD_OBJECT_LIST_MAX          10000                       /* keys on one page */
+#define VD_OBJECT_PUTS_MAX          4 /* in flight; one more is answered 503: more would only share the disk's bandwidth */
+#define VD_OBJECT_BUSY_RETRY_S      5   /* the Retry-After of that answer */
+#define VD_OBJECT_CONNECTIONS_MAX   128 /* each has a thread: file operations wait */
+#define VD_OBJECT_CONNECTION_BYTES  131072
+#define VD_OBJECT_RATE_MIN                                                                                             \
+    262144 /* bytes per second of a body, averaged, after VD_HTTP_GRACE_MS: few puts fit at a time */
+#define VD_STORE_PREFIX_MAX_BYTES 200 /* of [store] prefix */
+#define VD_STORE_PUT_BUFFER_BYTES                                                                                      \
+    (1024u * 1024u) /* a put that fits is sent again after a failure; a larger one streams */
+#define VD_STORE_CONNECT_MS     3000
+#define VD_STORE_STALL_S        10   /* a transfer that stands still for so long has failed */
+#define VD_STORE_RETRY_MS       8000 /* no new try begins later than this after the first */
+#define VD_STORE_TOTAL_MS       3600000
+#define VD_STORE_LIST_MAX_BYTES (64u * 1024u * 1024u) /* one page of a listing */
 
 /* ---- the write path ---- */
 #define VD_DEDUPE_WINDOW        65536 /* remembered request ids per index */

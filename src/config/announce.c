@@ -32,8 +32,7 @@ static void print_banner(const announce_doors *doors, const char *version, const
     for (size_t i = 0; i < doors->rpc_count; i++) {
         buffer_printf(&out, "    RPC    %s\n", doors->rpc[i]);
     }
-    buffer_printf(&out, "    data   %s\n",
-                  data[0] ? (absolute ? absolute : data) : "in memory only: nothing is kept");
+    buffer_printf(&out, "    data   %s\n", data[0] ? (absolute ? absolute : data) : "in memory only: nothing is kept");
     buffer_put_str(&out, "\n  Ctrl-C stops it.\n\n");
     if (!out.failed) {
         fwrite(out.data, 1, out.size, stderr);

@@ -12,8 +12,8 @@
 
 /* The addresses really bound, in the order of the settings. */
 typedef struct announce_doors {
-    const char *program; /* "vectord" */
-    bool http_only;      /* it has no other kind of door */
+    const char *program;              /* "vectord" */
+    bool http_only;                   /* it has no other kind of door */
     char http[2 * VD_BINDS_MAX][160]; /* "127.0.0.1:3215" */
     size_t http_count;
     const char *rpc[VD_BINDS_MAX]; /* "tcp://127.0.0.1:3216", borrowed */

@@ -423,10 +423,11 @@ void config_check_binds(const config_target *t, config_list *list, config_addres
             *exposed = true;
             if (!allowed) {
                 char why[480];
-                snprintf(why, sizeof why,
-                         "%s can be reached from other machines, and there is no authentication yet; bind to 127.0.0.1, "
-                         "or allow it with --allow-insecure-bind (%sALLOW_INSECURE_BIND=1)",
-                         a.text, t->schema->prefix);
+                snprintf(
+                    why, sizeof why,
+                    "%s can be reached from other machines, and there is no authentication yet; bind to 127.0.0.1, "
+                    "or allow it with --allow-insecure-bind (%sALLOW_INSECURE_BIND=1)",
+                    a.text, t->schema->prefix);
                 config_report(t, list, errors, why);
             }
         }

@@ -38,7 +38,8 @@ static bool store_string(const config_target *t, const config_setting *s, const 
     return true;
 }
 
-bool config_set_list(const config_target *t, const config_setting *s, const char *const *texts, size_t count, config_problem *why) {
+bool config_set_list(const config_target *t, const config_setting *s, const char *const *texts, size_t count,
+                     config_problem *why) {
     if (s->kind != CONFIG_LIST) {
         return refuse(why, "takes one value, not a list");
     }

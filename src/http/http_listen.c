@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,8 @@ static vd_status parse_bind(const char *bind, struct sockaddr_storage *out, sock
     return VD_OK;
 }
 
-vd_status http_listen(const char *bind_text, struct sockaddr_storage *address, uint16_t *port, int *out, vd_error *err) {
+vd_status http_listen(const char *bind_text, struct sockaddr_storage *address, uint16_t *port, int *out,
+                      vd_error *err) {
     socklen_t size = 0;
     vd_status status = parse_bind(bind_text, address, &size, err);
     if (status) {

@@ -63,8 +63,8 @@ static void check_planned(const config_target *t, buffer *errors) {
             continue;
         }
         const void *value = config_field(t, s);
-        bool set = s->kind == CONFIG_LIST ? ((const config_list *)value)->count > 0
-                                          : (*(const char *const *)value)[0] != '\0';
+        bool set =
+            s->kind == CONFIG_LIST ? ((const config_list *)value)->count > 0 : (*(const char *const *)value)[0] != '\0';
         if (set) {
             config_report(t, value, errors, "is not built yet; remove it");
         }
@@ -108,7 +108,8 @@ static void check_origins(const config *c, const config_target *t, buffer *error
 static void check_store(config *c, const config_target *t, buffer *errors, buffer *warnings) {
     const char **given = c->store_url[0] ? &c->store_url : &c->storaged_url;
     if (c->store_url[0] && c->storaged_url[0] && strcmp(c->store_url, c->storaged_url) != 0) {
-        config_report(t, &c->storaged_url, errors, "differs from [store] url, of which it is an older name; keep one of them");
+        config_report(t, &c->storaged_url, errors,
+                      "differs from [store] url, of which it is an older name; keep one of them");
     }
     const char *url = *given;
     if (!url[0]) {
@@ -124,13 +125,15 @@ static void check_store(config *c, const config_target *t, buffer *errors, buffe
     } else if (strncmp(url, "https://", 8) == 0) {
         config_report(t, given, errors, "TLS is not built yet; write http://HOST:PORT of a storaged");
     } else if (host == 0 || host > 250 || (rest[host] && strcmp(rest + host, "/") != 0)) {
-        config_report(t, given, errors, "must look like http://127.0.0.1:3211, without a path (that is [store] prefix)");
+        config_report(t, given, errors,
+                      "must look like http://127.0.0.1:3211, without a path (that is [store] prefix)");
     }
     vd_error err;
     if (c->store_prefix[0] && (strlen(c->store_prefix) > VD_STORE_PREFIX_MAX_BYTES ||
                                object_key_check(bytes_str(c->store_prefix), &err) != VD_OK)) {
         config_report(t, &c->store_prefix, errors,
-                      "must be the beginning of a key: at most " TEXT_OF(VD_STORE_PREFIX_MAX_BYTES) " bytes, no \"/\" in front, no \"..\"");
+                      "must be the beginning of a key: at most " TEXT_OF(
+                          VD_STORE_PREFIX_MAX_BYTES) " bytes, no \"/\" in front, no \"..\"");
     }
     bool data_dir_given = strcmp(config_origin_of(t, &c->data_dir), "default") != 0;
     if (c->ephemeral) {

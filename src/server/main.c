@@ -20,10 +20,10 @@
 #include "base/executor.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "config/announce.h"
 #include "config/process.h"
 #include "ops/ops.h"
 #include "registry/registry.h"
-#include "config/announce.h"
 #include "server/command.h"
 #include "server/config.h"
 #include "store/objstore.h"
@@ -214,7 +214,8 @@ static int run(const config *c) {
         stop(&s);
         return COMMAND_EXIT_UNAVAILABLE;
     }
-    announce_started(&s.doors, VECTORD_VERSION, c->store_url[0] ? c->store_url : c->data_dir, isatty(STDERR_FILENO) != 0);
+    announce_started(&s.doors, VECTORD_VERSION, c->store_url[0] ? c->store_url : c->data_dir,
+                     isatty(STDERR_FILENO) != 0);
 
     int got = serve(&s, &signals);
     began_ms = clock_now_ms();

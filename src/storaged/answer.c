@@ -73,8 +73,10 @@ static void run_get(request *r) {
         return;
     }
     r->length = r->info.size;
-    if (r->condition.if_match && !condition_holds(&(object_condition){.if_match = r->condition.if_match}, r->info.etag)) {
-        r->status = vd_fail(&r->err, VD_FAILED_PRECONDITION, NULL, "precondition failed: the object is another one by now");
+    if (r->condition.if_match &&
+        !condition_holds(&(object_condition){.if_match = r->condition.if_match}, r->info.etag)) {
+        r->status =
+            vd_fail(&r->err, VD_FAILED_PRECONDITION, NULL, "precondition failed: the object is another one by now");
     } else if (r->condition.if_none_match && condition_lists(r->condition.if_none_match, r->info.etag)) {
         r->http_status = 304;
     } else if (r->head.range && (!r->head.if_range || condition_lists(r->head.if_range, r->info.etag))) {
@@ -146,8 +148,8 @@ static bool parameter(request *r, const char *name, uint8_t space[VD_OBJECT_KEY_
     if (fine) {
         memcpy(space, decoded, out->size);
     } else {
-        r->status = vd_fail(&r->err, VD_INVALID_ARGUMENT, name, "%s must be percent-encoded UTF-8 of at most %d bytes", name,
-                            VD_OBJECT_KEY_MAX_BYTES);
+        r->status = vd_fail(&r->err, VD_INVALID_ARGUMENT, name, "%s must be percent-encoded UTF-8 of at most %d bytes",
+                            name, VD_OBJECT_KEY_MAX_BYTES);
     }
     free(decoded);
     return fine;

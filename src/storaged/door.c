@@ -57,8 +57,8 @@ static void make_metrics(door *d) {
     }
     for (int i = 0; i < REJECTS; i++) {
         snprintf(labels, sizeof labels, "reason=\"%s\"", reasons[i]);
-        d->rejected[i] =
-            metrics_counter(d->metrics, "storaged_rejected_total", "Requests refused by their head or manners.", labels);
+        d->rejected[i] = metrics_counter(d->metrics, "storaged_rejected_total",
+                                         "Requests refused by their head or manners.", labels);
     }
     d->received = metrics_counter(d->metrics, "storaged_received_bytes_total", "Bytes of objects taken in.", "");
     d->sent = metrics_counter(d->metrics, "storaged_sent_bytes_total", "Bytes of objects given out.", "");
@@ -79,15 +79,15 @@ static void notify(void *cls, struct MHD_Connection *connection, void **socket_c
 
 static struct MHD_Daemon *start_daemon(door *d, int fd, unsigned connections) {
     unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG | MHD_USE_ITC;
-    return MHD_start_daemon(
-        flags, 0, NULL, NULL, request_handle, d, MHD_OPTION_EXTERNAL_LOGGER, http_library_log,
-        NULL, /* first, so that it hears of the rest */
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_CONNECTION, notify, d, MHD_OPTION_NOTIFY_COMPLETED,
-        request_completed, d, MHD_OPTION_URI_LOG_CALLBACK, http_conn_target, NULL, MHD_OPTION_UNESCAPE_CALLBACK,
-        http_library_keep_escapes, NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, connections,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)VD_HTTP_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)VD_OBJECT_CONNECTION_BYTES, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
-        (size_t)(VD_OBJECT_CONNECTION_BYTES / 4), MHD_OPTION_END);
+    return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, d, MHD_OPTION_EXTERNAL_LOGGER, http_library_log,
+                            NULL, /* first, so that it hears of the rest */
+                            MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_CONNECTION, notify, d,
+                            MHD_OPTION_NOTIFY_COMPLETED, request_completed, d, MHD_OPTION_URI_LOG_CALLBACK,
+                            http_conn_target, NULL, MHD_OPTION_UNESCAPE_CALLBACK, http_library_keep_escapes, NULL,
+                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, connections,
+                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)VD_HTTP_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                            (size_t)VD_OBJECT_CONNECTION_BYTES, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
+                            (size_t)(VD_OBJECT_CONNECTION_BYTES / 4), MHD_OPTION_END);
 }
 
 static vd_status open_address(door *d, const char *bind, int *fd, vd_error *err) {

@@ -49,10 +49,10 @@ struct door {
     uint16_t *ports;
     size_t count; /* of each */
     _Atomic bool draining;
-    _Atomic uint32_t puts;  /* in flight */
-    pthread_mutex_t mutex;  /* guards: */
-    pthread_cond_t idle;    /* requests went to zero */
-    uint64_t requests;      /* begun and not completed */
+    _Atomic uint32_t puts; /* in flight */
+    pthread_mutex_t mutex; /* guards: */
+    pthread_cond_t idle;   /* requests went to zero */
+    uint64_t requests;     /* begun and not completed */
     metric *durations[VERBS], *rejected[REJECTS], *received, *sent;
 };
 /* Counts the answer of a request: storaged_requests_total{op,code} and its duration. */

@@ -86,7 +86,7 @@ vd_status folder_objects_allows_locked(const folder_objects *s, const char *path
     }
     if (!condition_holds(condition, status == VD_NOT_FOUND ? NULL : info.etag)) {
         return vd_fail(err, VD_FAILED_PRECONDITION, NULL, "precondition failed: %s",
-                       status == VD_NOT_FOUND       ? "there is no such object"
+                       status == VD_NOT_FOUND     ? "there is no such object"
                        : condition->if_none_match ? "there is such an object already"
                                                   : "the object is another one by now");
     }
@@ -197,8 +197,8 @@ vd_status folder_objects_open(const char *path, const io_table *io, objects **ou
     s->lock_fd = -1;
     pthread_mutex_init(&s->change_lock, NULL);
     int error = folder_make(s->io, path);
-    vd_status status =
-        error ? folder_fail(err, error, "make directory", path) : folder_lock(s->io, path, "storaged", &s->lock_fd, err);
+    vd_status status = error ? folder_fail(err, error, "make directory", path)
+                             : folder_lock(s->io, path, "storaged", &s->lock_fd, err);
     if (status == VD_OK) {
         status = folder_join(s->folder, err, path, "objects");
     }

@@ -19,7 +19,8 @@ typedef struct page {
 } page;
 
 static bool wanted(const page *p, bytes key) {
-    return key.size >= p->prefix.size && (p->prefix.size == 0 || memcmp(key.data, p->prefix.data, p->prefix.size) == 0) &&
+    return key.size >= p->prefix.size &&
+           (p->prefix.size == 0 || memcmp(key.data, p->prefix.data, p->prefix.size) == 0) &&
            bytes_compare(key, p->after) > 0;
 }
 
@@ -31,8 +32,7 @@ static bool long_key(const folder_objects *s, const char *name, char out[VD_OBJE
     bytes key;
     vd_error err = {0};
     int fd;
-    if (folder_join(path, NULL, s->folder, name) != VD_OK ||
-        s->io->open(s->io->context, path, O_RDONLY, 0, &fd) != 0) {
+    if (folder_join(path, NULL, s->folder, name) != VD_OK || s->io->open(s->io->context, path, O_RDONLY, 0, &fd) != 0) {
         return false; /* removed since the folder was read */
     }
     vd_status status = folder_objects_tail(s, fd, &info, space, &key, name, &err);
@@ -91,7 +91,8 @@ vd_status folder_objects_list(objects *face, bytes prefix, bytes after, size_t l
     page p = {.store = (const folder_objects *)face, .prefix = prefix, .after = after};
     folder_names files;
     int error = folder_list(p.store->io, p.store->folder, false, &files);
-    if (!error && files.count == 0) { /* a folder that is gone looks empty, and that would be a lie about every object */
+    if (!error &&
+        files.count == 0) { /* a folder that is gone looks empty, and that would be a lie about every object */
         error = folder_sync(p.store->io, p.store->folder);
     }
     vd_status status = error ? folder_fail(err, error, "list", p.store->folder) : take_names(&p, &files, err);

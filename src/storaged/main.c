@@ -30,13 +30,12 @@ static void announce(const options *o, const door *d, announce_doors *doors) {
     doors->http_only = true;
     for (size_t i = 0; i < o->bind.count; i++) {
         const char *colon = strrchr(o->bind.items[i], ':');
-        snprintf(doors->http[doors->http_count++], sizeof doors->http[0], "%.*s:%u",
-                 (int)(colon - o->bind.items[i]), o->bind.items[i], door_port(d, i));
+        snprintf(doors->http[doors->http_count++], sizeof doors->http[0], "%.*s:%u", (int)(colon - o->bind.items[i]),
+                 o->bind.items[i], door_port(d, i));
     }
 }
 
-static vd_status start(const options *o, objects **store, metrics **m, door **d, announce_doors *doors,
-                       vd_error *err) {
+static vd_status start(const options *o, objects **store, metrics **m, door **d, announce_doors *doors, vd_error *err) {
     vd_status status = folder_objects_open(o->dir, NULL, store, err);
     if (status != VD_OK) {
         return status;
@@ -46,8 +45,7 @@ static vd_status start(const options *o, objects **store, metrics **m, door **d,
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "out of memory for the metrics");
     }
     metrics_register_process(*m, "storaged_build_info", VECTORD_VERSION);
-    const door_options door_settings = {
-        .binds = o->bind.items, .bind_count = o->bind.count, .any_host = o->exposed};
+    const door_options door_settings = {.binds = o->bind.items, .bind_count = o->bind.count, .any_host = o->exposed};
     status = door_start(*store, *m, &door_settings, d, err);
     if (status == VD_OK) {
         announce(o, *d, doors);
@@ -64,10 +62,11 @@ static int serve(const void *values) {
     process_prepare(&signals);
     setup_log(o);
     if (o->exposed) {
-        log_event(LOG_WARN,
-                  "REACHABLE FROM OTHER MACHINES WITHOUT AUTHENTICATION: whoever reaches these addresses can read, change "
-                  "and delete every object (allow_insecure_bind)",
-                  NULL);
+        log_event(
+            LOG_WARN,
+            "REACHABLE FROM OTHER MACHINES WITHOUT AUTHENTICATION: whoever reaches these addresses can read, change "
+            "and delete every object (allow_insecure_bind)",
+            NULL);
     }
     objects *store = NULL;
     metrics *m = NULL;

@@ -63,7 +63,8 @@ static void decide_put(request *r) {
         r->http_status = 411;
         refuse(r, REJECT_MALFORMED, VD_INVALID_ARGUMENT, NULL, "a put needs a Content-Length, or a chunked body");
     } else if (r->head.content_encoding && strcmp(r->head.content_encoding, "identity") != 0) {
-        refuse(r, REJECT_MALFORMED, VD_UNSUPPORTED_MEDIA, NULL, "a Content-Encoding is not supported: send the plain bytes");
+        refuse(r, REJECT_MALFORMED, VD_UNSUPPORTED_MEDIA, NULL,
+               "a Content-Encoding is not supported: send the plain bytes");
     } else if (r->head.content_length > r->received_max) {
         refuse(r, REJECT_TOO_LARGE, VD_TOO_LARGE, NULL, "body too large");
     } else if (!take_place(r->door)) {

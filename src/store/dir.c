@@ -253,8 +253,7 @@ static vd_status dir_put_begin(objstore *face, const char *key, bool if_absent, 
         }
     }
     if (status == VD_OK) {
-        status =
-            folder_temporary(s->io, put->at.folder, &s->next_temporary, put->temporary, &put->fd, key, err);
+        status = folder_temporary(s->io, put->at.folder, &s->next_temporary, put->temporary, &put->fd, key, err);
     }
     if (status == VD_OK) {
         *out = put;
@@ -367,7 +366,8 @@ static int remove_epoch_folder(const dir_store *s, const dir_location *at) {
         return error;
     }
     char journal[PATH_MAX];
-    return folder_join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? folder_sync(s->io, journal) : ENAMETOOLONG;
+    return folder_join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? folder_sync(s->io, journal)
+                                                                             : ENAMETOOLONG;
 }
 
 static vd_status dir_remove(objstore *face, const char *key, vd_error *err) {
@@ -456,7 +456,8 @@ static int create_segment(dir_store *s, const dir_location *at, int *fd) {
     }
     if (!error && at->journal) { /* again: the epoch folder may be there from a try whose sync failed */
         char journal[PATH_MAX];
-        error = folder_join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? folder_sync(s->io, journal) : ENAMETOOLONG;
+        error = folder_join(journal, NULL, s->root, "_vectors/.journal") == VD_OK ? folder_sync(s->io, journal)
+                                                                                  : ENAMETOOLONG;
     }
     if (error) {
         (void)s->io->close(s->io->context, *fd);
@@ -594,7 +595,8 @@ vd_status objstore_open_dir(const char *path, const io_table *io, objstore **out
     }
     if (status == VD_OK) {
         int error = folder_make(s->io, root);
-        status = error ? folder_fail(err, error, "make directory", root) : folder_lock(s->io, root, "vectord", &s->lock_fd, err);
+        status = error ? folder_fail(err, error, "make directory", root)
+                       : folder_lock(s->io, root, "vectord", &s->lock_fd, err);
     }
     if (status == VD_OK) {
         int error = folder_make(s->io, journal);

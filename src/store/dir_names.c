@@ -24,8 +24,8 @@ vd_status dir_locate(const char *root, const char *key, dir_location *out, vd_er
         const char *epoch = key + strlen(JOURNAL_PREFIX);
         const char *slash = strchr(epoch, '/');
         size_t epoch_size = slash ? (size_t)(slash - epoch) : 0;
-        if (!slash || epoch_size > KEY_HEX_MAX || !folder_is_hex(epoch, epoch_size) || strlen(slash + 1) > KEY_HEX_MAX ||
-            !folder_is_hex(slash + 1, strlen(slash + 1))) {
+        if (!slash || epoch_size > KEY_HEX_MAX || !folder_is_hex(epoch, epoch_size) ||
+            strlen(slash + 1) > KEY_HEX_MAX || !folder_is_hex(slash + 1, strlen(slash + 1))) {
             return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "%.200s is not the key of a journal segment", key);
         }
         char epoch_folder[sizeof ".journal/" + KEY_HEX_MAX];

@@ -36,8 +36,8 @@ const char *http_client_url(const http_client *c);
 #define HTTP_CLIENT_HEADERS_MAX 3
 
 typedef struct http_call {
-    const char *method; /* GET, HEAD, PUT, DELETE */
-    const char *target; /* "/storage/get/x", percent-encoded */
+    const char *method;                               /* GET, HEAD, PUT, DELETE */
+    const char *target;                               /* "/storage/get/x", percent-encoded */
     const char *headers[HTTP_CLIENT_HEADERS_MAX + 1]; /* "If-None-Match: *"; NULL at the end */
     bytes body;                                       /* PUT */
     size_t answer_max;                                /* bytes of the answer's body; beyond: DATA_LOSS */

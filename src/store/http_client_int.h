@@ -22,7 +22,7 @@ typedef struct exchange {
     bool in_pieces, last_piece; /* more may come; no more comes */
     bool paused;
     bool rewound; /* libcurl has sent the body a second time by itself: the first may have had its effect */
-    bool added; /* to the multi handle */
+    bool added;   /* to the multi handle */
     bool done;
     CURLcode result;
     int64_t deadline_ms;

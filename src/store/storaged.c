@@ -49,8 +49,8 @@ vd_status storaged_refused(const http_store *s, const http_answer *a, const char
                                           : VD_INTERNAL;
     char line[HTTP_ANSWER_LINE];
     http_answer_line(a, line);
-    return vd_fail(err, status, NULL, "%s %.100s: %s answers %d: %.100s", what, key, http_client_url(s->client), a->status,
-                   line);
+    return vd_fail(err, status, NULL, "%s %.100s: %s answers %d: %.100s", what, key, http_client_url(s->client),
+                   a->status, line);
 }
 
 bool storaged_is_sum(const char *etag) {
@@ -97,9 +97,9 @@ static vd_status check_whole(const http_answer *a, const char *key, vd_error *er
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "read %.200s: out of memory", key);
     }
     hex_encode(sum, sizeof sum, hex);
-    return strcmp(hex, a->etag) == 0 ? VD_OK
-                                     : vd_fail(err, VD_DATA_LOSS, NULL,
-                                               "read %.200s: its bytes are not those of its ETag", key);
+    return strcmp(hex, a->etag) == 0
+               ? VD_OK
+               : vd_fail(err, VD_DATA_LOSS, NULL, "read %.200s: its bytes are not those of its ETag", key);
 }
 
 static vd_status http_get(objstore *face, const char *key, objstore_blob *out, vd_error *err) {
@@ -123,10 +123,8 @@ static vd_status http_get(objstore *face, const char *key, objstore_blob *out, v
         status = vd_fail(err, VD_OUT_OF_MEMORY, NULL, "read %.200s: out of memory", key);
     }
     if (status == VD_OK) {
-        *out = (objstore_blob){.data = answer.body.data,
-                               .size = answer.body.size,
-                               .release = release_blob,
-                               .owner = answer.body.data};
+        *out = (objstore_blob){
+            .data = answer.body.data, .size = answer.body.size, .release = release_blob, .owner = answer.body.data};
         buffer_init(&answer.body, 0); /* the blob's now: buffers are malloc's */
     }
     http_answer_fini(&answer);
@@ -250,8 +248,9 @@ static vd_status explain(const http_store *s, vd_status status, vd_error *err) {
         return vd_fail(err, status, NULL, "%.200s; start storaged there, or correct [store] url", cause.text);
     }
     if (status == VD_NOT_FOUND || status == VD_INTERNAL || status == VD_ALREADY_EXISTS || status == VD_DATA_LOSS) {
-        return vd_fail(err, VD_FAILED_PRECONDITION, NULL, "what answers at %s is no object daemon that can be used: %.200s",
-                       http_client_url(s->client), cause.text);
+        return vd_fail(err, VD_FAILED_PRECONDITION, NULL,
+                       "what answers at %s is no object daemon that can be used: %.200s", http_client_url(s->client),
+                       cause.text);
     }
     return status;
 }

@@ -29,11 +29,9 @@ typedef struct http_store {
 } http_store;
 
 /* "/storage/get/<prefix><key>", percent-encoded. INVALID_ARGUMENT: it is no key, or too long a one. */
-vd_status storaged_target(const http_store *s, const char *route, const char *key, char out[TARGET_MAX],
-                          vd_error *err);
+vd_status storaged_target(const http_store *s, const char *route, const char *key, char out[TARGET_MAX], vd_error *err);
 /* What an answer that is not a success means for "<what> <key>". */
-vd_status storaged_refused(const http_store *s, const http_answer *a, const char *what, const char *key,
-                           vd_error *err);
+vd_status storaged_refused(const http_store *s, const http_answer *a, const char *what, const char *key, vd_error *err);
 /* Is the ETag one of ours, a SHA-256? */
 bool storaged_is_sum(const char *etag);
 

@@ -230,7 +230,8 @@ static vd_status judge_stream(const objstore_put *put, vd_status status, const u
     uint32_t ignored;
     bool lost = status != VD_OK;
     status = lost ? explain(put, status, &ignored, err) : judge(put->store, a, put->key, sum, err);
-    bool uncertain = lost ? status == VD_UNAVAILABLE : status == VD_ALREADY_EXISTS && http_upload_uncertain(put->upload);
+    bool uncertain =
+        lost ? status == VD_UNAVAILABLE : status == VD_ALREADY_EXISTS && http_upload_uncertain(put->upload);
     return uncertain && has_arrived(put, sum) ? VD_OK : status;
 }
 

@@ -39,8 +39,8 @@ static struct MHD_Daemon *start_daemon(http_loop *loop, unsigned connections) {
         flags, 0, NULL, NULL, http_request_handle, g, MHD_OPTION_EXTERNAL_LOGGER, http_library_log,
         NULL, /* first, so that it hears of the rest */
         MHD_OPTION_NOTIFY_CONNECTION, http_loop_notify, loop, MHD_OPTION_NOTIFY_COMPLETED, http_request_completed, g,
-        MHD_OPTION_URI_LOG_CALLBACK, http_conn_target, NULL, MHD_OPTION_UNESCAPE_CALLBACK, http_library_keep_escapes, NULL,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
+        MHD_OPTION_URI_LOG_CALLBACK, http_conn_target, NULL, MHD_OPTION_UNESCAPE_CALLBACK, http_library_keep_escapes,
+        NULL, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)VD_HTTP_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)VD_HTTP_CONNECTION_BYTES, MHD_OPTION_END);
 }
 

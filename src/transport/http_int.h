@@ -19,11 +19,11 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 
-#include "transport/call_stats.h"
 #include "http/http_conn.h"
 #include "http/http_guard.h"
 #include "http/http_head.h"
 #include "http/http_media.h"
+#include "transport/call_stats.h"
 #include "transport/http_route.h"
 #include "transport/scratch.h"
 #include "transport/transport.h"

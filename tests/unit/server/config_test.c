@@ -369,7 +369,8 @@ static void test_an_object_store_takes_the_place_of_the_folder(void **state) {
     } cases[] = {
         {"[store]\nurl = \"http://127.0.0.1:3211\"\n[vectord]\ndata_dir = \"x\"\n", ":2:1: ", "not yet supported"},
         {"[store]\nurl = \"http://127.0.0.1:3211\"\n[vectord]\nephemeral = true\n", ":2:1: ", "so is ephemeral"},
-        {"[store]\nurl = \"http://a:1\"\n[vectord]\nstoraged_url = \"http://b:1\"\n", ":4:1: ", "differs from [store] url"},
+        {"[store]\nurl = \"http://a:1\"\n[vectord]\nstoraged_url = \"http://b:1\"\n",
+         ":4:1: ", "differs from [store] url"},
         {"[store]\nurl = \"127.0.0.1:3211\"\n", ":2:1: ", "must look like http://127.0.0.1:3211"},
         {"[store]\nurl = \"http://\"\n", ":2:1: ", "must look like"},
         {"[store]\nurl = \"http://h:1/path\"\n", ":2:1: ", "without a path"},

@@ -47,8 +47,8 @@ static void lists_of_tags(void **state) {
 
 static void nonsense_is_refused(void **state) {
     (void)state;
-    static const char *const bad[] = {"",       " ",       ",",       "aa",          "\"aa",    "aa\"",     "\"aa\" \"bb\"",
-                                      "**",     "*,\"a\"", "\"a\",*", "w/\"aa\"",    "\"a\"x",  "W\"aa\"", "W/",
+    static const char *const bad[] = {"",       " ",       ",",       "aa",       "\"aa",   "aa\"",    "\"aa\" \"bb\"",
+                                      "**",     "*,\"a\"", "\"a\",*", "w/\"aa\"", "\"a\"x", "W\"aa\"", "W/",
                                       "\"a\",b"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         object_condition match = {bad[i], NULL}, none = {NULL, bad[i]};

@@ -212,12 +212,14 @@ static void lists_in_pages(void **state) {
            "{\"prefix\":\"a\",\"objects\":[{\"key\":\"a\",\"size\":1,\"etag\":\"");
     expect(f, "GET", "/storage/list?prefix=a&limit=2", NULL, NULL, 200, "],\"count\":2,\"cursor\":\"a b\"}\n");
     expect(f, "GET", "/storage/list?prefix=a&limit=2&cursor=a%20b", NULL, NULL, 200, "[{\"key\":\"a+b\"");
-    expect(f, "GET", "/storage/list?prefix=a&limit=2&cursor=a+b", NULL, NULL, 200, "[{\"key\":\"a+b\""); /* + is a space */
+    expect(f, "GET", "/storage/list?prefix=a&limit=2&cursor=a+b", NULL, NULL, 200,
+           "[{\"key\":\"a+b\""); /* + is a space */
     expect(f, "GET", "/storage/list?prefix=a&cursor=a%2Bb", NULL, NULL, 200, "[{\"key\":\"a/b\"");
     expect(f, "GET", "/storage/list?prefix=a&cursor=a/b", NULL, NULL, 200, "\"objects\":[],\"count\":0}\n");
     expect(f, "GET", "/storage/list?cursor=b", NULL, NULL, 200, "[{\"key\":\"c\\\"\\\\\"");
-    static const char *const bad[] = {"limit=0",    "limit=10001", "limit=x",   "limit=-1",       "limit=1e3", "limit=99999999999",
-                                      "prefix=%",   "prefix=%zz",  "prefix=%00", "prefix=%FF",    "cursor=%f", "cursor=%C3"};
+    static const char *const bad[] = {"limit=0",    "limit=10001",       "limit=x",   "limit=-1",
+                                      "limit=1e3",  "limit=99999999999", "prefix=%",  "prefix=%zz",
+                                      "prefix=%00", "prefix=%FF",        "cursor=%f", "cursor=%C3"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char target[64];
         snprintf(target, sizeof target, "/storage/list?%s", bad[i]);
@@ -319,10 +321,17 @@ static uint32_t next_random(uint32_t *seed) {
 /* Keys made of what hurts: each is either refused with a reason, or comes back byte for byte and stays inside the folder. */
 static void five_hundred_hostile_names(void **state) {
     const fixture *f = *state;
-    static const char *const pieces[] = {
-        "..", ".",  "/",  "//", "%",    "%2F", "~", " ",  "\\", ":",  "*",      "?",    "\"", "'",  "<",          ">",
-        "|",  "-",  "-rf", "&", "=",    "#",   "+", "\n", "\r", "\t", "\x01",   "\x7f", "a",  "_vectors", ".lhv1",
-        ".put-0123456789abcdef", "LOCK", "objects", "caf\xC3\xA9", "\xF0\x9F\x8D\x8E", "\xFF", "\xC3", ".aside-1", "$(id)", ";"};
+    static const char *const pieces[] = {"..",   ".",        "/",           "//",
+                                         "%",    "%2F",      "~",           " ",
+                                         "\\",   ":",        "*",           "?",
+                                         "\"",   "'",        "<",           ">",
+                                         "|",    "-",        "-rf",         "&",
+                                         "=",    "#",        "+",           "\n",
+                                         "\r",   "\t",       "\x01",        "\x7f",
+                                         "a",    "_vectors", ".lhv1",       ".put-0123456789abcdef",
+                                         "LOCK", "objects",  "caf\xC3\xA9", "\xF0\x9F\x8D\x8E",
+                                         "\xFF", "\xC3",     ".aside-1",    "$(id)",
+                                         ";"};
     uint32_t seed = 20261127;
     int stored = 0, refused = 0;
     for (int i = 0; i < 500; i++) {
@@ -370,7 +379,8 @@ static void pages_in_browsers_reach_nothing(void **state) {
         {"GET /health HTTP/1.1\r\n\r\n", 400},
         {"GET /health HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n\r\n", 400},
         {"PUT /storage/put/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 400},
-        {"PUT /storage/put/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+        {"PUT /storage/put/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+         400},
         {"G@T /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 400},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -426,14 +436,17 @@ static void too_large_is_known_from_the_head(void **state) {
     static const struct {
         const char *key;
         unsigned long long most;
-    } cases[] = {{"k", VD_OBJECT_MAX_BYTES}, {"team/x", VD_OBJECT_MAX_BYTES}, {"_vectors/x.lhv1", VD_OBJECT_VECTORS_MAX_BYTES},
+    } cases[] = {{"k", VD_OBJECT_MAX_BYTES},
+                 {"team/x", VD_OBJECT_MAX_BYTES},
+                 {"_vectors/x.lhv1", VD_OBJECT_VECTORS_MAX_BYTES},
                  {"team/_vectors/x.lhv1", VD_OBJECT_VECTORS_MAX_BYTES}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         for (unsigned long long over = 0; over < 2; over++) {
             int fd = raw_connect(f->port);
             assert_true(fd >= 0);
             snprintf(head, sizeof head,
-                     "PUT /storage/put/%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %llu\r\nExpect: 100-continue\r\n\r\n",
+                     "PUT /storage/put/%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %llu\r\nExpect: "
+                     "100-continue\r\n\r\n",
                      cases[i].key, cases[i].most + over);
             assert_true(raw_send_text(fd, head));
             raw_reply r = raw_read(fd, false);

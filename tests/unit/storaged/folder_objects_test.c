@@ -259,8 +259,8 @@ static void long_keys_work(void **state) {
 static void pages_are_sorted_and_whole(void **state) {
     const fixture *f = *state;
     objects *o = f->store;
-    static const char *const keys_in_order[] = {"!", "A", "_vectors/a", "_vectors/b", "a", "a!", "a/b", "aa", "b",
-                                                "caf\xC3\xA9", "\xF0\x9F\x8D\x8E"};
+    static const char *const keys_in_order[] = {"!",  "A", "_vectors/a",  "_vectors/b",      "a", "a!", "a/b",
+                                                "aa", "b", "caf\xC3\xA9", "\xF0\x9F\x8D\x8E"};
     size_t count = sizeof keys_in_order / sizeof keys_in_order[0];
     for (size_t i = 0; i < count; i++) {
         OK(put(o, keys_in_order[(i * 7) % count], "x", &always, NULL));
@@ -308,8 +308,8 @@ static void make_file(const fixture *f, const char *name, const char *text) {
 static void temporaries_are_swept_and_strangers_left(void **state) {
     fixture *f = *state;
     OK(put(f->store, "k", "x", &always, NULL));
-    static const char *const strangers[] = {".put-0123",  ".put-0123456789ABCDEF", ".put-0123456789abcdef.old", "a%2fb",
-                                            "notes%zz.x", "~not-a-hash"};
+    static const char *const strangers[] = {
+        ".put-0123", ".put-0123456789ABCDEF", ".put-0123456789abcdef.old", "a%2fb", "notes%zz.x", "~not-a-hash"};
     size_t count = sizeof strangers / sizeof strangers[0];
     for (size_t i = 0; i < count; i++) {
         make_file(f, strangers[i], "?");
@@ -451,7 +451,10 @@ static void every_call_fails_in_turn(void **state) {
     static const struct {
         change run;
         const char *after;
-    } changes[] = {{replace, "the new content"}, {replace_if_old, "the new content"}, {take_away, NULL}, {look, "old"},
+    } changes[] = {{replace, "the new content"},
+                   {replace_if_old, "the new content"},
+                   {take_away, NULL},
+                   {look, "old"},
                    {list_all, "old"}};
     static const int errors[] = {EIO, ENOSPC, EMFILE};
     for (size_t c = 0; c < sizeof changes / sizeof changes[0]; c++) {

@@ -44,7 +44,7 @@ static void what_was_encoded_is_found(void **state) {
 
 static void every_changed_byte_of_the_end_is_noticed(void **state) {
     (void)state;
-    uint8_t file[256];
+    uint8_t file[256 + OBJECT_TAIL_MAX];
     size_t size = make_file("content", KEY, file);
     object_tail tail;
     bytes key;
@@ -61,7 +61,7 @@ static void every_changed_byte_of_the_end_is_noticed(void **state) {
         assert_false(decode(file, size - cut, &tail, &key));
         noticed++;
     }
-    uint8_t longer[300];
+    uint8_t longer[300 + OBJECT_TAIL_MAX];
     memcpy(longer, file, size);
     longer[size] = 0;
     assert_false(decode(longer, size + 1, &tail, &key));
@@ -70,7 +70,7 @@ static void every_changed_byte_of_the_end_is_noticed(void **state) {
 
 static void sizes_that_lie_are_refused(void **state) {
     (void)state;
-    uint8_t file[256];
+    uint8_t file[256 + OBJECT_TAIL_MAX];
     size_t size = make_file("content", KEY, file);
     object_tail tail;
     bytes key;
@@ -89,10 +89,14 @@ static void names_and_keys_belong_together(void **state) {
     static const struct {
         const char *key, *name;
     } cases[] = {
-        {"plain", "plain"},          {"_vectors/fruit.lhv1", "_vectors%2Ffruit.lhv1"},
-        {".hidden", "%2Ehidden"},    {"~tilde", "%7Etilde"},
-        {"a~b", "a~b"},              {"100%", "100%25"},
-        {"a/.b", "a%2F.b"},          {".put-0123456789abcdef", "%2Eput-0123456789abcdef"},
+        {"plain", "plain"},
+        {"_vectors/fruit.lhv1", "_vectors%2Ffruit.lhv1"},
+        {".hidden", "%2Ehidden"},
+        {"~tilde", "%7Etilde"},
+        {"a~b", "a~b"},
+        {"100%", "100%25"},
+        {"a/.b", "a%2F.b"},
+        {".put-0123456789abcdef", "%2Eput-0123456789abcdef"},
         {"caf\xC3\xA9", "caf\xC3\xA9"},
     };
     char name[OBJECT_NAME_MAX + 1], key[VD_OBJECT_KEY_MAX_BYTES + 1];
@@ -106,8 +110,8 @@ static void names_and_keys_belong_together(void **state) {
     assert_true(object_name(bytes_str(longest), name));
     assert_true(object_name_is_long(name));
     assert_false(object_name_key(name, key, sizeof key));
-    static const char *const strangers[] = {"%2f",  "%41", "a%zz", "a/b", ".put-0123456789abcdef", "~short", "notes%",
-                                            "%2F",  "%2E%2E", "", "LOCK\x01"};
+    static const char *const strangers[] = {
+        "%2f", "%41", "a%zz", "a/b", ".put-0123456789abcdef", "~short", "notes%", "%2F", "%2E%2E", "", "LOCK\x01"};
     for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++) {
         if (object_name_key(strangers[i], key, sizeof key)) {
             fail_msg("\"%s\" is taken for the key \"%s\"", strangers[i], key);

@@ -72,12 +72,9 @@ static void what_cannot_be(void **state) {
     static const struct {
         const char *flag, *part;
     } cases[] = {
-        {"--bind=0.0.0.0:1", "can be reached from other machines"},
-        {"--bind=", "no door is open"},
-        {"--bind=example.com:1", "must be an IPv4 address"},
-        {"--dir=", "have to be kept somewhere"},
-        {"--port=1", "no such flag; see storaged --help"},
-        {"--drain-ms=x", "must be a number"},
+        {"--bind=0.0.0.0:1", "can be reached from other machines"}, {"--bind=", "no door is open"},
+        {"--bind=example.com:1", "must be an IPv4 address"},        {"--dir=", "have to be kept somewhere"},
+        {"--port=1", "no such flag; see storaged --help"},          {"--drain-ms=x", "must be a number"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const char *const flags[] = {cases[i].flag, NULL};

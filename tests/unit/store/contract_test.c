@@ -149,8 +149,15 @@ static void what_is_put_can_be_got(void **state) {
 
 static void large_objects_of_any_cut(void **state) {
     objstore *s = ((fixture *)*state)->store;
-    static const size_t sizes[] = {1, 3, 4, 5, 4096, VD_STORE_PUT_BUFFER_BYTES - 1, VD_STORE_PUT_BUFFER_BYTES,
-                                   VD_STORE_PUT_BUFFER_BYTES + 1, 5 * 1024 * 1024 + 3};
+    static const size_t sizes[] = {1,
+                                   3,
+                                   4,
+                                   5,
+                                   4096,
+                                   VD_STORE_PUT_BUFFER_BYTES - 1,
+                                   VD_STORE_PUT_BUFFER_BYTES,
+                                   VD_STORE_PUT_BUFFER_BYTES + 1,
+                                   5 * 1024 * 1024 + 3};
     uint8_t *data = malloc(sizes[8]);
     assert_non_null(data);
     for (size_t i = 0; i < sizes[8]; i++) {
@@ -242,8 +249,9 @@ static void one_of_many_puts_if_absent_wins(void **state) {
 
 static void names_of_every_kind(void **state) {
     objstore *s = ((fixture *)*state)->store;
-    static const char *const names[] = {".",   "...",  ".hidden", "%2F",     "100%", "a%2fb", "a b",   "caf\xC3\xA9",
-                                        "-rf", "LOCK", ".put-x",  "a+b&c=d", "*?#",  "\"'\\", "~home", "\xF0\x9F\x8D\x8E"};
+    static const char *const names[] = {
+        ".",   "...",  ".hidden", "%2F",     "100%", "a%2fb", "a b",   "caf\xC3\xA9",
+        "-rf", "LOCK", ".put-x",  "a+b&c=d", "*?#",  "\"'\\", "~home", "\xF0\x9F\x8D\x8E"};
     size_t count = sizeof names / sizeof names[0];
     for (size_t i = 0; i < count; i++) {
         char key[128];

@@ -10,25 +10,11 @@ static void rules(void **state) {
         size_t size;
         const char *part; /* NULL: a key */
     } cases[] = {
-        {"a", 1, NULL},
-        {"a/b", 3, NULL},
-        {"a//b/", 5, NULL},
-        {"...", 3, NULL},
-        {"a..b", 4, NULL},
-        {".", 1, NULL},
-        {"./a", 3, NULL},
-        {"..a/b..", 7, NULL},
-        {"caf\xC3\xA9", 5, NULL},
-        {"", 0, "empty"},
-        {"/a", 2, "begins"},
-        {"..", 2, "\"..\""},
-        {"a/..", 4, "\"..\""},
-        {"../a", 4, "\"..\""},
-        {"a/../b", 6, "\"..\""},
-        {"a\0b", 3, "%00 at byte 1"},
-        {"a\nb", 3, "%0A"},
-        {"\x7f", 1, "%7F"},
-        {"\xC3", 1, "UTF-8"},
+        {"a", 1, NULL},           {"a/b", 3, NULL},      {"a//b/", 5, NULL},      {"...", 3, NULL},
+        {"a..b", 4, NULL},        {".", 1, NULL},        {"./a", 3, NULL},        {"..a/b..", 7, NULL},
+        {"caf\xC3\xA9", 5, NULL}, {"", 0, "empty"},      {"/a", 2, "begins"},     {"..", 2, "\"..\""},
+        {"a/..", 4, "\"..\""},    {"../a", 4, "\"..\""}, {"a/../b", 6, "\"..\""}, {"a\0b", 3, "%00 at byte 1"},
+        {"a\nb", 3, "%0A"},       {"\x7f", 1, "%7F"},    {"\xC3", 1, "UTF-8"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         vd_error err = {0};

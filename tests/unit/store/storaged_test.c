@@ -19,15 +19,19 @@
 #define DONE                          ANSWER("204 No Content", "", "")
 #define EXISTS                        ANSWER("412 Precondition Failed", "Content-Length: 8\r\n", "exists!\n")
 /* What opening needs: a put, the same refused, a delete. */
-#define PROBE                         {.answer = DONE}, {.answer = EXISTS}, {.answer = DONE}
-#define PROBE_REQUESTS                3
+#define PROBE                                                                                                          \
+    {.answer = DONE}, {.answer = EXISTS}, {                                                                            \
+        .answer = DONE                                                                                                 \
+    }
+#define PROBE_REQUESTS 3
 /* sha256sum of "hello" */
-#define HELLO_SUM                     "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-#define HELLO                         ANSWER("200 OK", "Content-Length: 5\r\nETag: \"" HELLO_SUM "\"\r\n", "hello")
+#define HELLO_SUM "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+#define HELLO     ANSWER("200 OK", "Content-Length: 5\r\nETag: \"" HELLO_SUM "\"\r\n", "hello")
 
 static objstore_http_options quick(const fake_http *f, char url[64]) {
     snprintf(url, 64, "http://127.0.0.1:%u", f->port);
-    return (objstore_http_options){.url = url, .connect_ms = 1000, .stall_s = 1, .retry_ms = 1500, .put_buffer_bytes = 8};
+    return (objstore_http_options){
+        .url = url, .connect_ms = 1000, .stall_s = 1, .retry_ms = 1500, .put_buffer_bytes = 8};
 }
 
 static vd_status open_store(const fake_http *f, objstore **out, vd_error *err) {
@@ -118,7 +122,9 @@ static void a_store_that_lies_is_refused(void **state) {
         vd_status status;
         const char *part;
     } cases[] = {
-        {{{.answer = DONE}, {.answer = DONE}, {.answer = DONE}}, VD_FAILED_PRECONDITION, "does not honour If-None-Match"},
+        {{{.answer = DONE}, {.answer = DONE}, {.answer = DONE}},
+         VD_FAILED_PRECONDITION,
+         "does not honour If-None-Match"},
         {{{.answer = EMPTY("404 Not Found")}}, VD_FAILED_PRECONDITION, "no object daemon that can be used"},
         {{{.answer = EMPTY("201 Created")}}, VD_FAILED_PRECONDITION, "answers 201"},
         {{{.answer = "SSH-2.0-OpenSSH_9.2\r\n", .close = true}}, VD_UNAVAILABLE, "start storaged there"},
@@ -154,12 +160,13 @@ static void nobody_there_is_said_with_what_to_do(void **state) {
 
 static void what_passes_is_tried_again(void **state) {
     (void)state;
-    static const fake_step steps[] = {PROBE,
-                                      {.answer = EMPTY("503 Service Unavailable")},
-                                      {.close = true}, /* reads the request and goes */
-                                      {.answer = EMPTY("502 Bad Gateway"), .close = true},
-                                      {.answer = ANSWER("200 OK", "Content-Length: 5\r\n", "hel"), .close = true}, /* cut */
-                                      {.answer = HELLO}};
+    static const fake_step steps[] = {
+        PROBE,
+        {.answer = EMPTY("503 Service Unavailable")},
+        {.close = true}, /* reads the request and goes */
+        {.answer = EMPTY("502 Bad Gateway"), .close = true},
+        {.answer = ANSWER("200 OK", "Content-Length: 5\r\n", "hel"), .close = true}, /* cut */
+        {.answer = HELLO}};
     scene s = BEGIN(steps);
     OK(get(&s, NULL));
     assert_int_equal(asked(&s), 5);
@@ -172,7 +179,9 @@ static void what_passes_is_tried_again(void **state) {
 static void retry_after_is_obeyed(void **state) {
     (void)state;
     static const fake_step steps[] = {
-        PROBE, {.answer = ANSWER("503 Service Unavailable", "Retry-After: 1\r\nContent-Length: 0\r\n", "")}, {.answer = HELLO}};
+        PROBE,
+        {.answer = ANSWER("503 Service Unavailable", "Retry-After: 1\r\nContent-Length: 0\r\n", "")},
+        {.answer = HELLO}};
     scene s = BEGIN(steps);
     int64_t began_ms = clock_now_ms();
     OK(get(&s, NULL));
@@ -226,7 +235,8 @@ static void what_is_final_is_not_tried_again(void **state) {
         vd_status status;
     } cases[] = {
         {EMPTY("404 Not Found"), VD_NOT_FOUND},
-        {ANSWER("400 Bad Request", "Content-Length: 9\r\n", "not found"), VD_INVALID_ARGUMENT}, /* words are no status */
+        {ANSWER("400 Bad Request", "Content-Length: 9\r\n", "not found"),
+         VD_INVALID_ARGUMENT}, /* words are no status */
         {ANSWER("403 Forbidden", "Content-Length: 9\r\n", "not found"), VD_INTERNAL},
         {EMPTY("507 Insufficient Storage"), VD_DISK_FULL},
         {EMPTY("301 Moved Permanently"), VD_INTERNAL},
@@ -242,7 +252,8 @@ static void what_is_final_is_not_tried_again(void **state) {
         end(&s);
     }
     /* an ETag that is not ours says nothing of the bytes */
-    static const fake_step foreign[] = {PROBE, {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: W/\"x\"\r\n", "hello")}};
+    static const fake_step foreign[] = {
+        PROBE, {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: W/\"x\"\r\n", "hello")}};
     scene s = BEGIN(foreign);
     OK(get(&s, NULL));
     end(&s);
@@ -252,10 +263,11 @@ static void what_is_final_is_not_tried_again(void **state) {
 
 static void a_put_whose_answer_was_lost_finds_itself(void **state) {
     (void)state;
-    static const fake_step steps[] = {PROBE,
-                                      {.close = true},
-                                      {.answer = EXISTS},
-                                      {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"" HELLO_SUM "\"\r\n", "")}};
+    static const fake_step steps[] = {
+        PROBE,
+        {.close = true},
+        {.answer = EXISTS},
+        {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"" HELLO_SUM "\"\r\n", "")}};
     scene s = BEGIN(steps);
     OK(sync_log(&s, "hello", NULL));
     assert_int_equal(asked(&s), 3);
@@ -268,8 +280,10 @@ static void a_put_whose_answer_was_lost_finds_itself(void **state) {
 
 static void somebody_elses_object_is_not_taken_for_ours(void **state) {
     (void)state;
-    static const fake_step steps[] = {
-        PROBE, {.close = true}, {.answer = EXISTS}, {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"00\"\r\n", "")}};
+    static const fake_step steps[] = {PROBE,
+                                      {.close = true},
+                                      {.answer = EXISTS},
+                                      {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"00\"\r\n", "")}};
     scene s = BEGIN(steps);
     FAILS(sync_log(&s, "hello", NULL), VD_ALREADY_EXISTS);
     assert_int_equal(asked(&s), 3);
@@ -424,7 +438,8 @@ static void listings_of_every_form(void **state) {
     static const struct {
         const char *page, *keys, *cursor;
     } good[] = {
-        {"{\"prefix\":\"\",\"objects\":[{\"key\":\"a\",\"size\":3,\"etag\":\"x\"},{\"size\":4,\"key\":\"b\"}],\"count\":2}",
+        {"{\"prefix\":\"\",\"objects\":[{\"key\":\"a\",\"size\":3,\"etag\":\"x\"},{\"size\":4,\"key\":\"b\"}],"
+         "\"count\":2}",
          "a=3\nb=4\n", ""},
         {"{\"keys\":[\"a\",\"b/\\u00e9\"],\"cursor\":\"b\"}", "a=0\nb/\xC3\xA9=0\n", "b"},
         {"{\"objects\":[\"a\",{\"key\":\"b\",\"extra\":{\"x\":[1]}}],\"cursor\":null}", "a=0\nb=0\n", ""},
@@ -439,9 +454,20 @@ static void listings_of_every_form(void **state) {
         assert_string_equal(k.text, good[i].keys);
         assert_string_equal(cursor, good[i].cursor);
     }
-    static const char *const bad[] = {"", "[]", "{}", "null", "{\"objects\":null}", "{\"objects\":{}}", "{\"objects\":[1]}",
-                                      "{\"objects\":[{}]}", "{\"objects\":[{\"key\":1}]}", "{\"objects\":[\"\"]}",
-                                      "{\"objects\":[\"a\"]", "{\"objects\":[\"a\"]}x", "<html>", "{\"objects\":[\"\\ud800\"]}",
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "{}",
+                                      "null",
+                                      "{\"objects\":null}",
+                                      "{\"objects\":{}}",
+                                      "{\"objects\":[1]}",
+                                      "{\"objects\":[{}]}",
+                                      "{\"objects\":[{\"key\":1}]}",
+                                      "{\"objects\":[\"\"]}",
+                                      "{\"objects\":[\"a\"]",
+                                      "{\"objects\":[\"a\"]}x",
+                                      "<html>",
+                                      "{\"objects\":[\"\\ud800\"]}",
                                       "{\"objects\":[{\"key\":\"a\",\"size\":-1}]}"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         keys k = {0};
