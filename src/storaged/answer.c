@@ -37,9 +37,6 @@ static void put_line(buffer *out, const char *text) {
 }
 
 static void count(request *r) {
-    if (r->reject >= 0) {
-        metric_add(r->door->rejected[r->reject], 1);
-    }
     if (r->match.found) {
         door_count(r->door, r->match.verb, request_http_status(r), clock_now_ns() - r->began_ns);
     }

@@ -81,7 +81,6 @@ typedef struct request {
     object_condition condition;
     bool has_body;
     bool close; /* the connection ends with this answer */
-    int reject; /* a reject, or -1 */
     bool has_slot;
     objects_put *put;
     uint64_t received, received_max, dropped;

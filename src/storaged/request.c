@@ -21,7 +21,7 @@
 #include "store/object_key.h"
 
 static void refuse(request *r, reject reason, vd_status status, const char *field, const char *text) {
-    r->reject = (int)reason;
+    metric_add(r->door->rejected[reason], 1);
     r->status = vd_fail(&r->err, status, field, "%s", text);
 }
 
@@ -40,7 +40,7 @@ static void decide_key(request *r, bool has_query) {
     } else if (!http_percent_decode(raw, decoded, &size)) {
         refuse(r, REJECT_BAD_KEY, VD_INVALID_ARGUMENT, "key", "the key has a % that is no escape: write it as %25");
     } else if (object_key_check(bytes_of(decoded, size), &r->err) != VD_OK) {
-        r->reject = REJECT_BAD_KEY;
+        metric_add(r->door->rejected[REJECT_BAD_KEY], 1);
         r->status = VD_INVALID_ARGUMENT;
     } else {
         memcpy(r->key, decoded, size);
@@ -177,7 +177,6 @@ static request *make(door *d, struct MHD_Connection *connection) {
     r->door = d;
     r->conn = conn;
     r->connection = connection;
-    r->reject = -1;
     r->began_ns = clock_now_ns();
     buffer_init(&r->out, 0);
     atomic_fetch_add(&conn->requests, 1);

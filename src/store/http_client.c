@@ -113,7 +113,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg) {
     if (size > 9 && strncasecmp(line, "HTTP/", 5) == 0) { /* also behind a 100: what came before says nothing */
         answer_clear(x->answer);
         const char *space = memchr(line, ' ', size);
-        x->answer->status = space && line + size - space > 3 ? (int)digits(space + 1, 3) : 0;
+        int status = space && line + size - space > 3 ? (int)digits(space + 1, 3) : 0;
+        x->answer->status = status >= 200 ? status : 0; /* 100 is no answer yet */
     } else if (header_is(line, size, "ETag", &value, &value_size)) {
         note_etag(x->answer, value, value_size);
     } else if (header_is(line, size, "Retry-After", &value, &value_size)) {
@@ -330,6 +331,9 @@ static void set_method(exchange *x, const http_call *call) {
         curl_easy_setopt(x->easy, CURLOPT_READDATA, x);
         curl_easy_setopt(x->easy, CURLOPT_SEEKFUNCTION, on_seek);
         curl_easy_setopt(x->easy, CURLOPT_SEEKDATA, x);
+        /* On a kept connection that breaks libcurl begins again by itself, and a body in pieces cannot: it would go out without
+         * those that are gone. */
+        curl_easy_setopt(x->easy, CURLOPT_FRESH_CONNECT, x->in_pieces ? 1L : 0L);
         curl_easy_setopt(x->easy, CURLOPT_INFILESIZE_LARGE, x->in_pieces ? (curl_off_t)-1 : (curl_off_t)x->piece.size);
     } else if (strcmp(call->method, "GET") != 0) {
         curl_easy_setopt(x->easy, CURLOPT_CUSTOMREQUEST, call->method);

@@ -14,14 +14,21 @@ typedef struct peer {
     int fd;
     char data[FAKE_BODY_MAX + FAKE_HEAD_MAX]; /* read, not used yet */
     size_t size;
+    bool between; /* nothing of the next request is here yet */
 } peer;
 
-/* false: the client has gone, or the test ends. */
+/* false: the client has gone, or the test ends, or another connection comes while this one is idle. */
 static bool more(peer *p) {
-    struct pollfd fds[2] = {{.fd = p->fd, .events = POLLIN}, {.fd = p->owner->wake[0], .events = POLLIN}};
-    if (poll(fds, 2, 30000) <= 0 || fds[1].revents || p->size == sizeof p->data) {
+    struct pollfd fds[3] = {{.fd = p->fd, .events = POLLIN},
+                            {.fd = p->owner->wake[0], .events = POLLIN},
+                            {.fd = p->owner->listener, .events = POLLIN}};
+    if (poll(fds, p->between ? 3 : 2, 30000) <= 0 || fds[1].revents || p->size == sizeof p->data) {
         return false;
     }
+    if (!fds[0].revents) {
+        return false;
+    }
+    p->between = false;
     ssize_t got = recv(p->fd, p->data + p->size, sizeof p->data - p->size, 0);
     p->size += got > 0 ? (size_t)got : 0;
     return got > 0;
@@ -102,6 +109,7 @@ static bool serve_one(peer *p) {
     size_t number = atomic_load(&f->seen);
     fake_request *r = &f->requests[number < FAKE_REQUESTS_MAX ? number : FAKE_REQUESTS_MAX - 1];
     memset(r, 0, sizeof *r);
+    p->between = p->size == 0;
     if (!read_head(p, r)) {
         return false;
     }

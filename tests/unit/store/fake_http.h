@@ -1,6 +1,6 @@
 /*
  * fake_http.h - an HTTP server that follows a script, for tests of clients: each request that arrives gets the next step, right or
- * wrong. One connection at a time, kept alive unless a step closes it.
+ * wrong. One connection at a time, kept alive until a step closes it or another one comes.
  */
 #ifndef VECTORD_TESTS_STORE_FAKE_HTTP_H
 #define VECTORD_TESTS_STORE_FAKE_HTTP_H
