@@ -6,7 +6,7 @@ refuse     nobody listens
 busy       503 with Retry-After: 1 to everything
 blackhole  takes the request and never answers
 slow       a fifth of a second before each piece of an answer
-half       every second connection ends without an answer, after the store has done what was asked
+half       every second connection ends without an answer, after the store has done what was asked; the others after three answers
 cut        the answer breaks off after 20 bytes, after the store has done what was asked
 """
 
@@ -108,6 +108,7 @@ class Proxy:
 
     @staticmethod
     def _pump(client, upstream, mode, silent):
+        answers = 0
         while True:
             readable, _, _ = select.select([client, upstream], [], [], 60)
             if client in readable:
@@ -130,3 +131,6 @@ class Proxy:
                     client.sendall(data[:20])
                     return
                 client.sendall(data)
+                answers += 1
+                if mode == "half" and answers == 3:
+                    return
