@@ -50,6 +50,22 @@ static void read_length(walk *w, const char *value) {
     w->head->has_length = true;
 }
 
+static void read_condition(walk *w, const char *name, size_t size, const char *value) {
+    http_head *head = w->head;
+    if (is(name, size, "range")) {
+        head->range = value;
+        w->ranges++;
+    } else if (is(name, size, "if-match")) {
+        head->if_match = value;
+        w->matches++;
+    } else if (is(name, size, "if-range")) {
+        head->if_range = value;
+    } else if (is(name, size, "if-none-match")) {
+        head->if_none_match = value;
+        w->none_matches++;
+    }
+}
+
 static void read_known(walk *w, const char *name, size_t size, const char *value) {
     http_head *head = w->head;
     switch (size) {
@@ -60,10 +76,9 @@ static void read_known(walk *w, const char *name, size_t size, const char *value
         }
         break;
     case 5:
-        if (is(name, size, "range")) {
-            head->range = value;
-            w->ranges++;
-        }
+    case 8:
+    case 13:
+        read_condition(w, name, size, value);
         break;
     case 6:
         if (is(name, size, "accept")) {
@@ -75,23 +90,9 @@ static void read_known(walk *w, const char *name, size_t size, const char *value
             head->expects_continue = strcasecmp(value, "100-continue") == 0;
         }
         break;
-    case 8:
-        if (is(name, size, "if-match")) {
-            head->if_match = value;
-            w->matches++;
-        } else if (is(name, size, "if-range")) {
-            head->if_range = value;
-        }
-        break;
     case 12:
         if (is(name, size, "content-type")) {
             head->content_type = value;
-        }
-        break;
-    case 13:
-        if (is(name, size, "if-none-match")) {
-            head->if_none_match = value;
-            w->none_matches++;
         }
         break;
     case 14:
@@ -174,9 +175,7 @@ void http_head_read(struct MHD_Connection *connection, const char *method, bytes
     if (w.origins > 1) {
         fault(out, "more than one Origin header");
     }
-    if (w.ranges > 1 || w.matches > 1 || w.none_matches > 1) {
-        fault(out, "more than one Range, If-Match or If-None-Match header");
-    }
+    out->repeated_condition = w.ranges > 1 || w.matches > 1 || w.none_matches > 1;
     if (out->chunked && (out->has_length || out->http_1_0)) {
         fault(out, "bad Transfer-Encoding");
     }

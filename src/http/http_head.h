@@ -21,6 +21,7 @@ typedef struct http_head {
     const char *if_match, *if_none_match, *if_range, *range;
     uint64_t content_length;
     bool has_length, chunked;
+    bool repeated_condition; /* more than one Range, If-Match or If-None-Match: the last one is what stands here */
     bool expects_continue;
     bool http_1_0;
     bool accepts_proto;   /* rather than JSON */

@@ -106,6 +106,9 @@ static void decide(request *r, const char *url, const char *method, const char *
     r->has_body = r->head.chunked || r->head.content_length > 0;
     bytes host =
         r->head.host ? bytes_str(r->head.host) : bytes_str("localhost"); /* HTTP/1.0 has none to be fooled by */
+    if (!r->head.fault && r->head.repeated_condition) {
+        r->head.fault = "more than one Range, If-Match or If-None-Match header";
+    }
     if (!r->head.fault && !http_target_split(url, &host, &path)) {
         r->head.fault = "malformed request target";
     }
