@@ -8,21 +8,27 @@
  * A conditional put whose answer was lost may find itself when it is repeated: 412, and the bytes that are there are ours. So
  * every body is hashed on the way, and the ETag that is stored decides.
  *
+ * No put is without a condition. One that replaces says what it replaces (If-Match): a put that was given up here may still be on
+ * its way through a slow disk there, and must not arrive after its successor and undo it. The journal between two frames is gone
+ * by then.
+ *
  * Threading: one put or log belongs to one thread at a time. Waiting for a place (storaged_int.h) holds no lock.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "store/storaged_int.h"
 
-static const char if_none_match[] = "If-None-Match: *";
+#define CONDITION_MAX 128u /* "If-Match: " and an ETag in quotes */
 
 struct objstore_put {
     http_store *store;
     char *key;
     bool if_absent;
-    buffer held; /* not handed over yet; at most put_buffer_bytes */
+    char condition[CONDITION_MAX]; /* once something has been sent */
+    buffer held;                   /* not handed over yet; at most put_buffer_bytes */
     checksum *sum;
     bool has_place;
     http_upload *upload; /* NULL: nothing has been sent */
@@ -38,17 +44,53 @@ struct objstore_log {
 
 /* ---- what is stored ---- */
 
+/* What the key holds now; answer->status 0 when that cannot be told. */
+static vd_status look(const http_store *s, const char *key, http_answer *answer, vd_error *err) {
+    char target[TARGET_MAX];
+    vd_status status = storaged_target(s, "get", key, target, err);
+    const http_call call = {.method = "HEAD", .target = target};
+    return status == VD_OK ? http_client_call(s->client, &call, answer, NULL, err) : status;
+}
+
 /* Does the key hold exactly these bytes? Only to be asked when nobody else would have put them there. */
-static bool holds(const http_store *s, const char *target_of_get, const uint8_t sum[CHECKSUM_BYTES]) {
+static bool holds(const http_store *s, const char *key, const uint8_t sum[CHECKSUM_BYTES]) {
     char hex[CHECKSUM_HEX_BYTES];
     hex_encode(sum, CHECKSUM_BYTES, hex);
-    const http_call call = {.method = "HEAD", .target = target_of_get};
     http_answer answer;
     http_answer_init(&answer);
-    bool same = http_client_call(s->client, &call, &answer, NULL, NULL) == VD_OK && answer.status == 200 &&
-                strcmp(answer.etag, hex) == 0;
+    bool same = look(s, key, &answer, NULL) == VD_OK && answer.status == 200 && strcmp(answer.etag, hex) == 0;
     http_answer_fini(&answer);
     return same;
+}
+
+/* The header that a put goes with. From a store without ETags there is nothing to tell one object from the next. */
+static vd_status choose_condition(const http_store *s, const char *key, bool if_absent, char out[CONDITION_MAX],
+                                  vd_error *err) {
+    snprintf(out, CONDITION_MAX, "If-None-Match: *");
+    if (if_absent) {
+        return VD_OK;
+    }
+    http_answer answer;
+    http_answer_init(&answer);
+    vd_status status = look(s, key, &answer, err);
+    if (status == VD_UNAVAILABLE && answer.status == 500) { /* damaged: it is there, and this put heals it */
+        snprintf(out, CONDITION_MAX, "If-Match: *");
+        status = VD_OK;
+    } else if (status == VD_OK && answer.status == 200) {
+        snprintf(out, CONDITION_MAX, answer.etag[0] ? "If-Match: \"%s\"" : "If-Match: *", answer.etag);
+    } else if (status == VD_OK && answer.status != 404) {
+        status = storaged_refused(s, &answer, "write", key, err);
+    }
+    http_answer_fini(&answer);
+    return status;
+}
+
+/* A 412 that stands. */
+static vd_status overtaken(vd_status status, bool if_absent, const char *key, vd_error *err) {
+    if (status != VD_ALREADY_EXISTS || if_absent) {
+        return status;
+    }
+    return vd_fail(err, VD_UNAVAILABLE, NULL, "write %.200s: it was changed meanwhile by somebody else", key);
 }
 
 static vd_status judge(const http_store *s, const http_answer *a, const char *key, const uint8_t sum[CHECKSUM_BYTES],
@@ -66,20 +108,19 @@ static vd_status judge(const http_store *s, const http_answer *a, const char *ke
 }
 
 vd_status storaged_put_whole(http_store *s, const char *key, bool if_absent, bytes body, vd_error *err) {
-    char target[TARGET_MAX], read_target[TARGET_MAX];
+    char target[TARGET_MAX], condition[CONDITION_MAX];
     uint8_t sum[CHECKSUM_BYTES];
     vd_status status = storaged_target(s, "put", key, target, err);
-    if (status == VD_OK) {
-        status = storaged_target(s, "get", key, read_target, err);
-    }
     if (status == VD_OK && !checksum_of(body.data, body.size, sum)) {
         status = vd_fail(err, VD_OUT_OF_MEMORY, NULL, "write %.200s: out of memory", key);
+    }
+    if (status == VD_OK) {
+        status = choose_condition(s, key, if_absent, condition, err);
     }
     if (status != VD_OK) {
         return status;
     }
-    const http_call call = {
-        .method = "PUT", .target = target, .headers = {if_absent ? if_none_match : NULL}, .body = body};
+    const http_call call = {.method = "PUT", .target = target, .headers = {condition}, .body = body};
     http_answer answer;
     http_answer_init(&answer);
     bool uncertain = false;
@@ -89,11 +130,11 @@ vd_status storaged_put_whole(http_store *s, const char *key, bool if_absent, byt
     if (status == VD_OK) {
         status = judge(s, &answer, key, sum, err);
     }
-    if (status == VD_ALREADY_EXISTS && uncertain && holds(s, read_target, sum)) {
+    if (status == VD_ALREADY_EXISTS && uncertain && holds(s, key, sum)) {
         status = VD_OK; /* our own, whose answer was lost */
     }
     http_answer_fini(&answer);
-    return status;
+    return overtaken(status, if_absent, key, err);
 }
 
 /* ---- puts ---- */
@@ -141,7 +182,7 @@ static vd_status explain(const objstore_put *put, vd_status status, uint32_t *re
     if (status == VD_UNAVAILABLE && a->status && !http_status_may_pass(a->status)) {
         status = storaged_refused(put->store, a, "write", put->key, err);
     }
-    return status;
+    return overtaken(status, put->if_absent, put->key, err);
 }
 
 /* The first buffer. Until it is taken nothing is lost by beginning again. */
@@ -151,14 +192,17 @@ static vd_status start_stream(objstore_put *put, vd_error *err) {
     if (status != VD_OK) {
         return status;
     }
-    const http_call call = {.method = "PUT", .target = target, .headers = {put->if_absent ? if_none_match : NULL}};
+    const http_call call = {.method = "PUT", .target = target, .headers = {put->condition}};
     http_client *client = put->store->client;
     storaged_take_place(put->store, PLACE_STREAM);
     put->has_place = true;
     int64_t began_ms = clock_now_ms();
     for (unsigned tries = 1;; tries++) {
         uint32_t retry_after_s = 0;
-        status = http_upload_begin(client, &call, &put->upload, err);
+        status = choose_condition(put->store, put->key, put->if_absent, put->condition, err);
+        if (status == VD_OK) {
+            status = http_upload_begin(client, &call, &put->upload, err);
+        }
         if (status != VD_OK) {
             return status;
         }
@@ -211,12 +255,6 @@ vd_status storaged_put_write(objstore_put *put, const void *data, size_t size, v
     return VD_OK;
 }
 
-/* Has a stream whose answer was lost, or that found itself, put exactly its bytes? */
-static bool has_arrived(const objstore_put *put, const uint8_t sum[CHECKSUM_BYTES]) {
-    char target[TARGET_MAX];
-    return storaged_target(put->store, "get", put->key, target, NULL) == VD_OK && holds(put->store, target, sum);
-}
-
 /* The whole body has gone out. */
 static vd_status judge_stream(const objstore_put *put, vd_status status, const uint8_t sum[CHECKSUM_BYTES],
                               vd_error *err) {
@@ -230,9 +268,10 @@ static vd_status judge_stream(const objstore_put *put, vd_status status, const u
     uint32_t ignored;
     bool lost = status != VD_OK;
     status = lost ? explain(put, status, &ignored, err) : judge(put->store, a, put->key, sum, err);
+    /* a stream that found itself, or whose answer was lost, has arrived when its bytes are there */
     bool uncertain =
         lost ? status == VD_UNAVAILABLE : status == VD_ALREADY_EXISTS && http_upload_uncertain(put->upload);
-    return uncertain && has_arrived(put, sum) ? VD_OK : status;
+    return uncertain && holds(put->store, put->key, sum) ? VD_OK : overtaken(status, put->if_absent, put->key, err);
 }
 
 static vd_status end_stream(objstore_put *put, vd_error *err) {

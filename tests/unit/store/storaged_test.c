@@ -301,9 +301,9 @@ static void other_bytes_than_were_sent_are_noticed(void **state) {
     static const fake_step steps[] = {PROBE, {.answer = ANSWER("204 No Content", "ETag: \"" HELLO_SUM "\"\r\n", "")}};
     scene s = BEGIN(steps);
     vd_error err;
-    FAILS(put(&s, "hallo", false, &err), VD_UNAVAILABLE);
+    FAILS(put(&s, "hallo", true, &err), VD_UNAVAILABLE);
     assert_non_null(strstr(err.text, "other bytes"));
-    OK(put(&s, "hello", false, NULL));
+    OK(put(&s, "hello", true, NULL));
     end(&s);
 }
 
@@ -333,7 +333,7 @@ static void a_stream_that_was_not_begun_begins_again(void **state) {
         {.answer = DONE},
     };
     scene s = BEGIN(steps);
-    OK(put(&s, LONG_TEXT, false, NULL));
+    OK(put(&s, LONG_TEXT, true, NULL));
     assert_int_equal(asked(&s), 3);
     assert_int_equal(request(&s, 2)->body_size, strlen(LONG_TEXT));
     assert_memory_equal(request(&s, 2)->body, LONG_TEXT, strlen(LONG_TEXT));
@@ -370,11 +370,51 @@ static void a_stream_whose_answer_was_lost_looks_for_itself(void **state) {
     snprintf(found, sizeof found, ANSWER("200 OK", "Content-Length: 52\r\nETag: \"%s\"\r\n", ""), hex);
     const fake_step there[] = {PROBE, {.close = true}, {.answer = found}};
     scene s = BEGIN(there);
-    OK(put(&s, LONG_TEXT, false, NULL));
+    OK(put(&s, LONG_TEXT, true, NULL));
     end(&s);
     static const fake_step gone[] = {PROBE, {.close = true}, {.answer = EMPTY("404 Not Found")}};
     s = BEGIN(gone);
-    FAILS(put(&s, LONG_TEXT, false, NULL), VD_UNAVAILABLE);
+    FAILS(put(&s, LONG_TEXT, true, NULL), VD_UNAVAILABLE);
+    end(&s);
+}
+
+/* A put that was given up may still be under way in the store: it must not undo its successor. */
+static void what_is_replaced_is_named(void **state) {
+    (void)state;
+    static const fake_step steps[] = {
+        PROBE,
+        {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"abc\"\r\n", "")}, /* HEAD, PUT: replaces "abc" */
+        {.answer = DONE},
+        {.answer = EMPTY("404 Not Found")}, /* nothing is there yet */
+        {.answer = DONE},
+        {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"abc\"\r\n", "")}, /* overtaken */
+        {.answer = EXISTS},
+        {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"abc\"\r\n", "")}, /* overtaken, but by itself */
+        {.close = true},
+        {.answer = EXISTS},
+        {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"" HELLO_SUM "\"\r\n", "")},
+        {.answer = ANSWER("200 OK", "Content-Length: 52\r\nETag: \"abc\"\r\n", "")}, /* a stream */
+        {.answer = DONE},
+        {.answer = EMPTY("500 Internal Server Error")}, /* damaged there: three looks */
+        {.answer = EMPTY("500 Internal Server Error")},
+        {.answer = EMPTY("500 Internal Server Error")},
+        {.answer = DONE},
+    };
+    scene s = BEGIN(steps);
+    vd_error err;
+    OK(put(&s, "hello", false, NULL));
+    assert_non_null(strstr(request(&s, 0)->head, "HEAD /storage/get/" KEY));
+    assert_non_null(strstr(request(&s, 1)->head, "If-Match: \"abc\"\r\n"));
+    OK(put(&s, "hello", false, NULL));
+    assert_non_null(strstr(request(&s, 3)->head, "If-None-Match: *\r\n"));
+    FAILS(put(&s, "hello", false, &err), VD_UNAVAILABLE);
+    assert_non_null(strstr(err.text, "changed meanwhile"));
+    OK(put(&s, "hello", false, NULL));
+    assert_int_equal(asked(&s), 10);
+    OK(put(&s, LONG_TEXT, false, NULL));
+    assert_non_null(strstr(request(&s, 11)->head, "If-Match: \"abc\"\r\n"));
+    OK(put(&s, "hello", false, NULL));
+    assert_non_null(strstr(request(&s, 15)->head, "If-Match: *\r\n"));
     end(&s);
 }
 
@@ -519,6 +559,7 @@ int main(void) {
         cmocka_unit_test(a_stream_that_was_not_begun_begins_again),
         cmocka_unit_test(a_refused_stream_tells_why),
         cmocka_unit_test(a_stream_whose_answer_was_lost_looks_for_itself),
+        cmocka_unit_test(what_is_replaced_is_named),
         cmocka_unit_test(a_cancel_ends_what_waits),
         cmocka_unit_test(listings_of_every_form),
         cmocka_unit_test(pages_are_followed_and_our_own_things_hidden),
