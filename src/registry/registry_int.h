@@ -80,13 +80,18 @@ pending_entry *index_pending_get(index_pending *p, const vd_hnsw *engine, vd_id 
 
 /* ---- remembered request ids: dedupe.c ---- */
 
+typedef struct dedupe_answer {
+    uint64_t sequence;
+    uint64_t affected; /* items added or deleted */
+    uint64_t length;   /* of the index afterwards */
+    uint64_t time_ms;  /* since 1970: when it was given */
+} dedupe_answer;
 typedef struct dedupe_entry {
     uint64_t hash;
     uint8_t id_size;
-    uint8_t kind; /* journal_kind, or a kind of the registry's own */
+    uint8_t kind; /* journal_kind */
     uint8_t id[VD_REQUEST_ID_MAX_BYTES];
-    uint64_t affected; /* items added or deleted */
-    uint64_t length;
+    dedupe_answer answer;
 } dedupe_entry;
 typedef struct dedupe_window {
     uint32_t limit;
@@ -103,7 +108,9 @@ void dedupe_fini(dedupe_window *w);
 bool dedupe_reserve(dedupe_window *w, uint32_t more); /* false: no memory */
 const dedupe_entry *dedupe_find(const dedupe_window *w, uint8_t kind, bytes id);
 /* Cannot fail after a reserve; without one it forgets silently when there is no memory. */
-void dedupe_put(dedupe_window *w, uint8_t kind, bytes id, uint64_t affected, uint64_t length);
+void dedupe_put(dedupe_window *w, uint8_t kind, bytes id, const dedupe_answer *answer);
+/* Entries in the order of their arrival, 0 the oldest; i below w->count. */
+const dedupe_entry *dedupe_at(const dedupe_window *w, uint32_t i);
 vd_status dedupe_check_id(bytes id, vd_error *err);
 
 /* ---- one index ---- */
