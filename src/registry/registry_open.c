@@ -3,7 +3,7 @@
  * journals that belong to no frame are settled at the end.
  *
  * A journal without a frame of its epoch is never replayed. Which of these it is, its own files tell:
- *   tombstone there                      the rest of a delete that was cut short: removed
+ *   the catalog says its index is gone   the rest of a delete that was cut short: removed
  *   its name is quarantined              that index's own journal, as far as anybody can tell: left alone
  *   its beginning cannot be read         left alone while anything is quarantined, else set aside
  *   not every frame could be served      left alone: it may be the journal of one of those
@@ -26,7 +26,7 @@
 #define SNAPSHOT_FACTOR_DEFAULT    2.0
 #define SNAPSHOT_IDLE_MS_DEFAULT   30000
 #define SAVER_THREADS              2u
-#define REQUEST_WINDOW             1024u
+#define BACKLOG_MAX_BYTES_DEFAULT  (256u * 1024u * 1024u)
 
 void registry_new_epoch(uint8_t epoch[LHV1_EPOCH_BYTES]) {
     size_t done = 0;
@@ -95,15 +95,10 @@ static journal_found *journal_of(registry *r, const uint8_t epoch[LHV1_EPOCH_BYT
     return journal;
 }
 
-static vd_status found_journal_key(registry *r, const uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t first, uint64_t size,
-                                   bool tombstone) {
+static vd_status found_journal_key(registry *r, const uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t first, uint64_t size) {
     journal_found *journal = journal_of(r, epoch);
     if (!journal) {
         return VD_OUT_OF_MEMORY;
-    }
-    if (tombstone) {
-        journal->tombstone = true;
-        return VD_OK;
     }
     if (journal->count == journal->capacity) {
         size_t capacity = journal->capacity ? journal->capacity * 2 : 4;
@@ -123,9 +118,8 @@ static vd_status visit_key(void *arg, const char *key, uint64_t size) {
     bytes name;
     uint8_t epoch[LHV1_EPOCH_BYTES];
     uint64_t first;
-    bool tombstone;
-    if (registry_parse_journal_key(key, epoch, &first, &tombstone)) {
-        return found_journal_key(l->r, epoch, first, size, tombstone);
+    if (registry_parse_journal_key(key, epoch, &first)) {
+        return found_journal_key(l->r, epoch, first, size);
     }
     if (registry_parse_frame_key(key, &name)) {
         return found_frame_key(l, name, size);
@@ -180,6 +174,22 @@ static vd_status list_store(registry *r, vd_error *err) {
         }
     }
     return status;
+}
+
+/* The journal under the epoch of zeros is the server's own. */
+static vd_status open_catalog(registry *r, vd_error *err) {
+    static const uint8_t zeros[LHV1_EPOCH_BYTES] = {0};
+    index_segment *segments = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < r->journal_count; i++) {
+        if (memcmp(r->journals[i].epoch, zeros, sizeof zeros) == 0) {
+            segments = r->journals[i].segments;
+            count = r->journals[i].count;
+            r->journals[i] = r->journals[--r->journal_count];
+            break;
+        }
+    }
+    return catalog_open(&r->catalog, r->store, segments, count, err);
 }
 
 vd_status registry_claim_journal(registry *r, vd_index *index, vd_error *err) {
@@ -246,10 +256,8 @@ static void settle_one(registry *r, journal_found *journal, bool remove) {
             remove ? r->store->v->remove(r->store, key, &err) : r->store->v->set_aside(r->store, key, &err);
         done += status == VD_OK;
     }
-    if (remove && done == journal->count) {
-        char key[JOURNAL_KEY_MAX];
-        registry_tombstone_key(journal->epoch, key);
-        r->store->v->remove(r->store, key, &err);
+    if (remove && done != journal->count) {
+        atomic_store(&r->leftovers_remain, true);
     }
     char hex[2 * LHV1_EPOCH_BYTES + 1];
     hex_encode(journal->epoch, LHV1_EPOCH_BYTES, hex);
@@ -280,7 +288,7 @@ void registry_settle_journals(registry *r) {
         if (journal->claimed) {
             continue;
         }
-        if (journal->tombstone) {
+        if (catalog_is_gone(&r->catalog, journal->epoch)) {
             settle_one(r, journal, true);
             continue;
         }
@@ -294,9 +302,22 @@ void registry_settle_journals(registry *r) {
             settle_one(r, journal, false);
         }
     }
+    if (!r->frames_left_out && !atomic_load(&r->leftovers_remain)) {
+        catalog_settle_all(&r->catalog);
+    }
 }
 
 /* ---- loading ---- */
+
+void registry_discard(registry *r, vd_index *index) {
+    if (!index_drop_leftover(index)) {
+        atomic_store(&r->leftovers_remain, true);
+    }
+    pthread_rwlock_wrlock(&r->map_lock);
+    registry_map_remove_locked(r, index);
+    pthread_rwlock_unlock(&r->map_lock);
+    index_release(index);
+}
 
 static vd_index *next_to_load(registry *r) {
     pthread_mutex_lock(&r->lock);
@@ -378,6 +399,9 @@ static registry *new_registry(const registry_options *options) {
     if (r->options.snapshot_idle_ms <= 0) {
         r->options.snapshot_idle_ms = SNAPSHOT_IDLE_MS_DEFAULT;
     }
+    if (r->options.backlog_max_bytes == 0) {
+        r->options.backlog_max_bytes = BACKLOG_MAX_BYTES_DEFAULT;
+    }
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -386,7 +410,7 @@ static registry *new_registry(const registry_options *options) {
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->print_lock, NULL);
     pthread_rwlock_init(&r->map_lock, NULL);
-    dedupe_init(&r->requests, REQUEST_WINDOW);
+    catalog_init(&r->catalog);
     return r;
 }
 
@@ -403,6 +427,9 @@ vd_status registry_open(const registry_options *options, registry **out, vd_erro
     if (status == VD_OK && options->store) {
         r->store = options->store;
         status = list_store(r, err);
+        if (status == VD_OK) {
+            status = open_catalog(r, err);
+        }
         if (status == VD_OK) {
             status = start_loaders(r, err);
         }
