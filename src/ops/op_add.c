@@ -52,9 +52,13 @@ OP_HANDLER(op_add) {
         vectord__v1__add_items_response__init(out);
         out->added = op_count32(result.affected);
         out->length = op_count32(result.length);
-        out->durability = op_text(index_durability_name(result.receipt.durability));
-        op_set_receipt(receipt, &result.receipt);
-        out->receipt = receipt;
+        if (how.durability || how.min_durability || result.fell_short) {
+            out->_durability_case = VECTORD__V1__ADD_ITEMS_RESPONSE___DURABILITY_DURABILITY;
+            out->durability = op_text(index_durability_name(result.receipt.durability));
+            op_set_receipt(receipt, &result.receipt);
+            out->_receipt_case = VECTORD__V1__ADD_ITEMS_RESPONSE___RECEIPT_RECEIPT;
+            out->receipt = receipt;
+        }
         *reply = &out->base;
     }
     return status;

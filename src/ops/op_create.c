@@ -40,16 +40,11 @@ OP_HANDLER(op_create) {
     /* the reply first: an index that was made must not be answered with "no memory" */
     Vectord__V1__CreateIndexResponse *out = arena_alloc(call->arena, sizeof *out);
     Vectord__V1__IndexParams *shown = op_params(call->arena, &params);
-    Vectord__V1__Receipt *receipt = op_receipt(call->arena, &(index_receipt){0});
-    if (!out || !shown || !receipt) {
+    if (!out || !shown) {
         return op_no_memory(err);
     }
     vectord__v1__create_index_response__init(out);
     out->params = shown;
-    out->receipt = receipt;
     *reply = &out->base;
-    index_receipt given;
-    status = registry_create(ctx->registry, &params, call->request_id, &given, err);
-    op_set_receipt(receipt, &given);
-    return status;
+    return registry_create(ctx->registry, &params, call->request_id, NULL, err);
 }

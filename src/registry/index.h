@@ -81,6 +81,7 @@ typedef struct index_item {
 typedef struct index_write_result {
     uint64_t affected, length; /* items added or deleted; items afterwards */
     index_receipt receipt;
+    bool fell_short; /* of the strongest level that the server has */
 } index_write_result;
 /*
  * Adds or replaces a batch; blocks (disk, network). Errors name the item: "items[3]: dim mismatch (index=3, got=2)". A request id

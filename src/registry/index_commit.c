@@ -278,6 +278,7 @@ static index_chunk chunk_of(const commit *c) {
     return (index_chunk){.first = c->first_sequence,
                          .last = index->next_sequence - 1,
                          .acked_before = index->acked,
+                         .synced = atomic_load(&index->durable),
                          .records = bytes_of(index->records.data, index->records.size)};
 }
 

@@ -98,8 +98,8 @@ static vd_status sync_segment(vd_index *index, vd_error *err) {
     return status;
 }
 
-/* `acked`: how far the acknowledged records reached before the first one that will stand here. */
-static vd_status open_segment(vd_index *index, uint64_t first, uint64_t acked, vd_error *err) {
+/* `acked`, `synced`: how far the acknowledged and the durable records reached before the first one that will stand here. */
+static vd_status open_segment(vd_index *index, uint64_t first, uint64_t acked, uint64_t synced, vd_error *err) {
     const objstore_vtable *v = index->owner->store->v;
     char key[JOURNAL_KEY_MAX];
     registry_segment_key(index->epoch, first, key);
@@ -110,7 +110,7 @@ static vd_status open_segment(vd_index *index, uint64_t first, uint64_t acked, v
     buffer begin;
     buffer_init(&begin, 0);
     journal_record record = {
-        .kind = JOURNAL_BEGIN, .sequence = acked, .synced = atomic_load(&index->durable), .name = index->params.name};
+        .kind = JOURNAL_BEGIN, .sequence = acked, .synced = synced, .name = index->params.name};
     memcpy(record.epoch, index->epoch, sizeof record.epoch);
     vd_status status = journal_encode(&record, &begin, err);
     if (status == VD_OK) {
@@ -139,11 +139,11 @@ static vd_status begin_for(writing *w, index_chunk *chunk, vd_error *err) {
     if (chunk->key == 0) {
         chunk->key = chunk->first;
     }
-    vd_status status = open_segment(index, chunk->key, chunk->acked_before, err);
+    vd_status status = open_segment(index, chunk->key, chunk->acked_before, chunk->synced, err);
     if (status == VD_ALREADY_EXISTS && !index->owner->store->v->remote) {
         /* an earlier try could not take its file away */
         chunk->key = index->next_sequence++;
-        status = open_segment(index, chunk->key, chunk->acked_before, err);
+        status = open_segment(index, chunk->key, chunk->acked_before, chunk->synced, err);
         w->close = true;
     }
     w->opened = chunk->key;
@@ -379,7 +379,7 @@ vd_status index_journal_carry_requests(vd_index *index, vd_error *err) {
     uint64_t key = index->next_sequence;
     if (status == VD_OK) {
         index->next_sequence++; /* whatever comes of it: no key is used twice */
-        status = open_segment(index, key, index->acked, err);
+        status = open_segment(index, key, index->acked, atomic_load(&index->durable), err);
         if (status == VD_OK) {
             status = append(index, bytes_of(data.data, data.size), err);
         }

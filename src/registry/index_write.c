@@ -158,6 +158,7 @@ static vd_status run(vd_index *index, index_op *op, index_write_result *result, 
         *result = (index_write_result){.affected = op->affected, .length = op->length};
         result->receipt.sequence = op->sequence;
         result->receipt.durability = op->reached;
+        result->fell_short = op->reached < registry_strongest(index->owner);
         index_copy_epoch(index, result->receipt.epoch);
     }
     return VD_OK;

@@ -118,6 +118,7 @@ typedef struct index_chunk {
     struct index_chunk *next;
     uint64_t first, last;  /* sequence numbers */
     uint64_t acked_before; /* greatest acknowledged one when it was made: a segment that begins with it says so */
+    uint64_t synced;       /* greatest durable one at that time: likewise */
     uint64_t key;          /* of the segment that begins with it; 0: not tried yet */
     bytes records;
     buffer owned; /* what `records` points into, once it is in the backlog */
