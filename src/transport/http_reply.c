@@ -134,6 +134,11 @@ static void put_ready(http_request *r) {
     }
     if (health->quarantined) {
         buffer_printf(out, "%s\"%u quarantined: see GET /vectors/index/{name}\"", comma, health->quarantined);
+        comma = ",";
+    }
+    if (health->backlog_bytes) { /* ready all the same: searches are unharmed */
+        buffer_printf(out, "%s\"%llu bytes of acknowledged writes wait for the store\"", comma,
+                      (unsigned long long)health->backlog_bytes);
     }
     buffer_put_str(out, "]}\n");
 }
