@@ -104,13 +104,18 @@ vd_status registry_acquire(registry *r, bytes name, vd_index **out, vd_error *er
     }
     pthread_rwlock_unlock(&r->map_lock);
     if (!index) {
-        return vd_fail(err, VD_NOT_FOUND, NULL, "not found");
+        vd_status status = registry_check_listed(r, err);
+        return status == VD_OK ? vd_fail(err, VD_NOT_FOUND, NULL, "not found") : status;
     }
     *out = index;
     return VD_OK;
 }
 
 vd_status registry_list(registry *r, arena *a, bytes **names, size_t *count, vd_error *err) {
+    vd_status status = registry_check_listed(r, err);
+    if (status != VD_OK) {
+        return status;
+    }
     pthread_rwlock_rdlock(&r->map_lock);
     size_t n = r->count;
     bytes *list = arena_calloc(a, n ? n : 1, sizeof *list);
@@ -196,7 +201,8 @@ void registry_get_summary(registry *r, registry_summary *out) {
         }
     }
     pthread_rwlock_unlock(&r->map_lock);
-    out->ready = out->loading == 0;
+    out->listed = atomic_load(&r->listed);
+    out->ready = out->listed && out->loading == 0;
 }
 
 /* ---- stopping ---- */
@@ -246,7 +252,13 @@ void registry_close(registry *r) {
     if (!r) {
         return;
     }
+    pthread_mutex_lock(&r->lock);
     atomic_store(&r->closing, true);
+    pthread_cond_broadcast(&r->changed); /* the lister */
+    pthread_mutex_unlock(&r->lock);
+    if (r->has_lister) {
+        pthread_join(r->lister, NULL);
+    }
     for (uint32_t i = 0; i < r->loader_count; i++) {
         pthread_join(r->loaders[i], NULL);
     }

@@ -33,7 +33,8 @@ typedef struct registry_options {
     uint64_t backlog_max_bytes;  /* of acknowledged writes that wait for the store, all indexes together; 0: 256 MiB */
 } registry_options;
 
-/* Lists the store and starts loading in the background. Returns owned. */
+/* Lists the store and starts loading in the background. A network store that is away is waited for in the background too: until
+ * it has been listed every call is UNAVAILABLE with the reason. Returns owned. */
 vd_status registry_open(const registry_options *options, registry **out, vd_error *err);
 /* Waits until loading has ended, or timeout_ms passed (false). -1: no limit. */
 bool registry_wait_loaded(registry *r, int64_t timeout_ms);
@@ -61,7 +62,8 @@ vd_status registry_flush(registry *r, uint32_t *flushed, vd_error *err);
 typedef struct registry_summary {
     uint32_t indexes, loading, quarantined;
     uint64_t items;
-    bool ready;   /* nothing is loading */
+    bool listed;  /* what the store holds is known */
+    bool ready;   /* ... and nothing of it is loading */
     bool durable; /* a store is behind it */
     bool store_away; /* a network store fails: writes are acknowledged at "memory" */
     uint64_t backlog_bytes; /* of writes that were acknowledged at "memory" and wait for the store */

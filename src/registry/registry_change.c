@@ -203,7 +203,7 @@ static vd_status check_open(registry *r, vd_error *err) {
         }
         return VD_UNAVAILABLE;
     }
-    return VD_OK;
+    return registry_check_listed(r, err);
 }
 
 /* OK with *made: this create has been answered with success before. UNAVAILABLE: not known before the index is loaded. */

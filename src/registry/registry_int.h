@@ -341,6 +341,9 @@ struct registry {
     registry_options options;
     objstore *store;      /* owned; NULL: ephemeral */
     bool frames_left_out; /* the store has more than may be served; fixed once it is listed */
+    _Atomic bool listed;    /* what the store holds is known */
+    pthread_t lister;       /* waits for a store that was away at the start */
+    bool has_lister;
     _Atomic bool leftovers_remain; /* of deletes: not everything could be removed at this start */
     saver *saver;
     _Atomic(metric *) saves, save_failures, journal_failures, journal_syncs; /* NULL until somebody wants them */
@@ -356,6 +359,7 @@ struct registry {
     pthread_cond_t changed;
     const bytes **busy; /* names that are being created or deleted */
     size_t busy_count, busy_capacity;
+    char list_reason[300]; /* why the store is not listed yet */
     vd_index **load_queue; /* smallest last: taken from the end */
     size_t load_count;
     uint32_t loaders_running;
@@ -383,7 +387,13 @@ vd_status registry_claim_journal(registry *r, vd_index *index, vd_error *err);
 index_durability registry_strongest(const registry *r);
 /* All that the map holds now, each acquired; free the array. NULL: no memory. */
 vd_index **registry_acquire_all(registry *r, size_t *count);
+/* registry_list.c */
+/* Lists the store, or, when a network store is away, begins to wait for it. */
+vd_status registry_list_store(registry *r, vd_error *err);
+/* UNAVAILABLE with the reason until the store has been listed. */
+vd_status registry_check_listed(registry *r, vd_error *err);
 /* registry_open.c */
+vd_status registry_start_loaders(registry *r, vd_error *err);
 /* A frame that was found at the start turned out to be the rest of a deleted index: its files go, and it leaves the map. */
 void registry_discard(registry *r, vd_index *index);
 void registry_settle_journals(registry *r);

@@ -128,7 +128,10 @@ static void put_ready(http_request *r) {
         buffer_put_str(out, "\"shutting down\"");
         comma = ",";
     }
-    if (!health->ready) {
+    if (!health->ready && health->loading == 0) {
+        buffer_printf(out, "%s\"the store has not been listed yet\"", comma);
+        comma = ",";
+    } else if (!health->ready) {
         buffer_printf(out, "%s\"%u of %u indexes are loading\"", comma, health->loading, health->indexes);
         comma = ",";
     }

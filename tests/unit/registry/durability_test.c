@@ -245,6 +245,61 @@ static void backlog_is_bounded(void **state) {
     free(m);
 }
 
+/* ---- a store that is away at the start ---- */
+
+static void away_at_the_start(void **state) {
+    net n;
+    net_start(&n, *state);
+    model *m = new_model();
+    make_index(n.f, "t", VD_METRIC_COSINE);
+    vd_index *index = get_index(n.f, "t");
+    put_one(index, m, "a", 1, NULL);
+    index_release(index);
+    fixture_close(n.f);
+    atomic_store(&n.control.away, true);
+    registry_options options = n.f->options;
+    options.executor = executor_pool_get(n.f->pool);
+    objstore *inner;
+    OK(objstore_open_dir(n.f->path, &n.f->io.table, &inner, NULL));
+    options.store = remote_store_new(inner, &n.control);
+    OK(registry_open(&options, &n.f->r, NULL)); /* starts all the same */
+    vd_error err = {0};
+    FAILS(registry_acquire(n.f->r, bytes_str("t"), &index, &err), VD_UNAVAILABLE);
+    assert_string_equal(err.text, "the store has not been listed yet: connection refused");
+    assert_true(err.retry_after_s > 0);
+    index_params p = {
+        .name = bytes_str("t"), .dimension = DIM, .m = 16, .ef_search = 20, .ef_construction = 200, .metric = 1};
+    FAILS(registry_create(n.f->r, &p, (bytes){NULL, 0}, NULL, &err), VD_UNAVAILABLE); /* it may be taken */
+    FAILS(registry_delete(n.f->r, p.name, (bytes){NULL, 0}, &err), VD_UNAVAILABLE);
+    arena a;
+    arena_init(&a, NULL, 0);
+    bytes *names;
+    size_t count;
+    FAILS(registry_list(n.f->r, &a, &names, &count, &err), VD_UNAVAILABLE);
+    registry_summary summary;
+    registry_get_summary(n.f->r, &summary);
+    assert_false(summary.ready);
+    atomic_store(&n.control.away, false);
+    assert_true(registry_wait_loaded(n.f->r, 60000)); /* by itself */
+    OK(registry_list(n.f->r, &a, &names, &count, &err));
+    assert_int_equal(count, 1);
+    arena_fini(&a);
+    FAILS(registry_create(n.f->r, &p, (bytes){NULL, 0}, NULL, &err), VD_ALREADY_EXISTS);
+    index = get_index(n.f, "t");
+    check_model(index, m);
+    index_release(index);
+    /* stopping does not wait for a store that stays away */
+    fixture_close(n.f);
+    atomic_store(&n.control.away, true);
+    OK(objstore_open_dir(n.f->path, &n.f->io.table, &inner, NULL));
+    options.store = remote_store_new(inner, &n.control);
+    OK(registry_open(&options, &n.f->r, NULL));
+    fixture_close(n.f);
+    atomic_store(&n.control.away, false);
+    net_open(&n);
+    free(m);
+}
+
 /* ---- many writers, some of whom insist ---- */
 
 enum { WRITERS = 8, ROUNDS = 120 };
@@ -340,7 +395,7 @@ static void who_insists_and_who_does_not(void **state) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(levels_in_a_folder), T(outage), T(lost_answers), T(backlog_is_bounded), T(who_insists_and_who_does_not),
+        T(levels_in_a_folder), T(outage), T(lost_answers), T(backlog_is_bounded), T(away_at_the_start), T(who_insists_and_who_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
