@@ -180,6 +180,17 @@ static void forget_listing(registry *r) {
         free(r->journals[i].segments);
     }
     r->journal_count = 0;
+    pthread_rwlock_wrlock(&r->map_lock);
+    for (size_t i = 0; i < r->count; i++) {
+        index_release(r->map[i]);
+    }
+    r->count = 0;
+    pthread_rwlock_unlock(&r->map_lock);
+    free(r->load_queue);
+    r->load_queue = NULL;
+    r->load_count = 0;
+    catalog_fini(&r->catalog);
+    catalog_init(&r->catalog);
 }
 
 static vd_status list_once(registry *r, vd_error *err) {
