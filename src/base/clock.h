@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <time.h>
 
-int64_t clock_now_ms(void); /* monotonic */
-int64_t clock_now_ns(void); /* monotonic */
+int64_t clock_now_ms(void);   /* monotonic */
+int64_t clock_now_ns(void);   /* monotonic */
 uint64_t clock_unix_ms(void); /* wall: since 1970, may jump */
 /* Monotonic absolute time for pthread_cond_timedwait on a condition made with cond_init_monotonic. */
 struct timespec clock_timespec(int64_t monotonic_ms);

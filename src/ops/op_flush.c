@@ -19,8 +19,8 @@ OP_HANDLER(op_flush) {
         return op_no_memory(err);
     }
     vectord__v1__flush_response__init(out);
-    vd_status status = in->name.len ? flush_one(ctx, in->name, &out->indexes, err)
-                                    : registry_flush(ctx->registry, &out->indexes, err);
+    vd_status status =
+        in->name.len ? flush_one(ctx, in->name, &out->indexes, err) : registry_flush(ctx->registry, &out->indexes, err);
     registry_summary summary;
     registry_get_summary(ctx->registry, &summary);
     out->durability = op_text(index_durability_name(summary.strongest));

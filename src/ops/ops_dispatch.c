@@ -83,9 +83,8 @@ vd_status op_durability(const char *field, bytes name, index_durability *out, vd
         }
     }
     int shown = name.size > 40 ? 40 : (int)name.size;
-    return vd_fail(err, VD_INVALID_ARGUMENT, field,
-                   "%s: must be \"memory\", \"local\" or \"store\" (got \"%.*s\")", field, shown,
-                   (const char *)name.data);
+    return vd_fail(err, VD_INVALID_ARGUMENT, field, "%s: must be \"memory\", \"local\" or \"store\" (got \"%.*s\")",
+                   field, shown, (const char *)name.data);
 }
 
 Vectord__V1__Receipt *op_receipt(arena *a, const index_receipt *receipt) {

@@ -125,10 +125,8 @@ void dedupe_put(dedupe_window *w, uint8_t kind, bytes id, const dedupe_answer *a
         w->count++;
     }
     dedupe_entry *entry = &w->ring[position];
-    *entry = (dedupe_entry){.hash = hash_request(kind, id),
-                            .id_size = (uint8_t)id.size,
-                            .kind = kind,
-                            .answer = *answer};
+    *entry =
+        (dedupe_entry){.hash = hash_request(kind, id), .id_size = (uint8_t)id.size, .kind = kind, .answer = *answer};
     memcpy(entry->id, id.data, id.size);
     table_insert(w, position);
     w->next = position + 1;

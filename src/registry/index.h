@@ -45,9 +45,9 @@ typedef struct index_receipt {
 } index_receipt;
 
 typedef struct index_write {
-    bytes request_id;                 /* data NULL: none */
-    index_durability durability;      /* what to wait for */
-    index_durability min_durability;  /* less is an error and nothing is applied; DEFAULT: any will do */
+    bytes request_id;                /* data NULL: none */
+    index_durability durability;     /* what to wait for */
+    index_durability min_durability; /* less is an error and nothing is applied; DEFAULT: any will do */
 } index_write;
 
 typedef struct index_info {

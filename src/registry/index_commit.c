@@ -37,7 +37,7 @@ typedef struct commit {
     uint64_t length;
     uint64_t first_sequence;
     size_t logged;
-    size_t added, deleted; /* items of the whole group, at most */
+    size_t added, deleted;  /* items of the whole group, at most */
     vd_status frame_status; /* of the frame that had to go before the group's records */
     vd_error frame_err;
 } commit;

@@ -71,8 +71,8 @@ static vd_status end_index(vd_index *index, bytes request_id, vd_error *err) {
     }
     bool clean = remove_frame(index, &later) == VD_OK;
     if (!clean) {
-        log_event(LOG_WARN, "frame of a deleted index was not removed: the next start tries again",
-                  "index=%s error=%s", index->name, later.text);
+        log_event(LOG_WARN, "frame of a deleted index was not removed: the next start tries again", "index=%s error=%s",
+                  index->name, later.text);
     }
     if (remove_journal(index) && clean) {
         catalog_settle(&index->owner->catalog, index->epoch);
@@ -182,8 +182,8 @@ vd_status index_drop_quarantined(vd_index *index, bytes request_id, vd_error *er
     set_journal_aside(index);
     static const uint8_t none[LHV1_EPOCH_BYTES] = {0}; /* nothing of it is to be removed, now or later */
     vd_error unrecorded;
-    if (request_id.size && catalog_write(&r->catalog, JOURNAL_DROPPED, index->params.name, none, request_id,
-                                         &unrecorded) != VD_OK) {
+    if (request_id.size &&
+        catalog_write(&r->catalog, JOURNAL_DROPPED, index->params.name, none, request_id, &unrecorded) != VD_OK) {
         log_event(LOG_WARN, "a delete was not recorded: asked again after a restart it answers \"not found\"",
                   "index=%s error=%s", index->name, unrecorded.text);
     }

@@ -109,8 +109,7 @@ static vd_status open_segment(vd_index *index, uint64_t first, uint64_t acked, u
     }
     buffer begin;
     buffer_init(&begin, 0);
-    journal_record record = {
-        .kind = JOURNAL_BEGIN, .sequence = acked, .synced = synced, .name = index->params.name};
+    journal_record record = {.kind = JOURNAL_BEGIN, .sequence = acked, .synced = synced, .name = index->params.name};
     memcpy(record.epoch, index->epoch, sizeof record.epoch);
     vd_status status = journal_encode(&record, &begin, err);
     if (status == VD_OK) {
@@ -317,8 +316,8 @@ void index_flush_run(void *arg) {
     uint64_t waiting = atomic_load(&index->backlog_bytes);
     vd_status status = index_flush(index, &err);
     if (status != VD_OK) {
-        log_event(LOG_WARN, "acknowledged writes still wait for the store", "index=%s bytes=%llu error=%s",
-                  index->name, (unsigned long long)waiting, err.text);
+        log_event(LOG_WARN, "acknowledged writes still wait for the store", "index=%s bytes=%llu error=%s", index->name,
+                  (unsigned long long)waiting, err.text);
     } else if (index->owner->store->v->remote) {
         log_event(LOG_INFO, "writes that waited are in the store", "index=%s bytes=%llu", index->name,
                   (unsigned long long)waiting);

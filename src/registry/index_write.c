@@ -135,8 +135,8 @@ static vd_status begin(const vd_index *index, const index_write *given, index_wr
     index_durability strongest = registry_strongest(index->owner);
     if (how->min_durability > strongest) {
         return vd_fail(err, VD_FAILED_PRECONDITION, "min_durability",
-                       "min_durability: \"%s\" is more than this server has (\"%s\")", index_durability_name(how->min_durability),
-                       index_durability_name(strongest));
+                       "min_durability: \"%s\" is more than this server has (\"%s\")",
+                       index_durability_name(how->min_durability), index_durability_name(strongest));
     }
     if (how->durability == DURABILITY_DEFAULT || how->durability > strongest) {
         how->durability = strongest;

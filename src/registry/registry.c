@@ -228,9 +228,10 @@ static void stop_index(vd_index *index) {
     pthread_mutex_unlock(&index->lock);
     vd_error err;
     if (index->backlog && index_journal_write(index, NULL, &err) != VD_OK) {
-        log_event(LOG_ERROR, "writes that were acknowledged at \"memory\" are lost with the stop, unless the frame holds them",
-                  "index=%s bytes=%llu error=%s", index->name,
-                  (unsigned long long)atomic_load(&index->backlog_bytes), err.text);
+        log_event(LOG_ERROR,
+                  "writes that were acknowledged at \"memory\" are lost with the stop, unless the frame holds them",
+                  "index=%s bytes=%llu error=%s", index->name, (unsigned long long)atomic_load(&index->backlog_bytes),
+                  err.text);
     }
     if (save && index_save_in_turn(index, &err) != VD_OK) {
         log_event(LOG_ERROR, "index could not be saved at the stop: its journal holds what was acknowledged",

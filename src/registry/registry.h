@@ -62,10 +62,10 @@ vd_status registry_flush(registry *r, uint32_t *flushed, vd_error *err);
 typedef struct registry_summary {
     uint32_t indexes, loading, quarantined;
     uint64_t items;
-    bool listed;  /* what the store holds is known */
-    bool ready;   /* ... and nothing of it is loading */
-    bool durable; /* a store is behind it */
-    bool store_away; /* a network store fails: writes are acknowledged at "memory" */
+    bool listed;            /* what the store holds is known */
+    bool ready;             /* ... and nothing of it is loading */
+    bool durable;           /* a store is behind it */
+    bool store_away;        /* a network store fails: writes are acknowledged at "memory" */
     uint64_t backlog_bytes; /* of writes that were acknowledged at "memory" and wait for the store */
     index_durability strongest;
 } registry_summary;

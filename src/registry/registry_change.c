@@ -144,8 +144,7 @@ static vd_status put_new_frame(registry *r, vd_index *index, vd_error *err) {
 }
 
 static vd_status put_new_index(registry *r, vd_index *index, bytes request_id, vd_error *err) {
-    vd_status status =
-        catalog_write(&r->catalog, JOURNAL_CREATED, index->params.name, index->epoch, request_id, err);
+    vd_status status = catalog_write(&r->catalog, JOURNAL_CREATED, index->params.name, index->epoch, request_id, err);
     if (status != VD_OK) {
         return store_failed(status, err);
     }

@@ -136,10 +136,10 @@ typedef struct index_op {
     bytes request_id;
     journal_item *items;      /* owned array; ids, vectors and metadata belong to the caller's request */
     index_payload **payloads; /* owned, ADD only: what each item will carry */
-    size_t count;        /* of them that are journalled */
-    size_t given;        /* of them at first */
-    size_t id_bytes;     /* of what is added */
-    size_t record_bytes; /* upper bound of the encoded record */
+    size_t count;             /* of them that are journalled */
+    size_t given;             /* of them at first */
+    size_t id_bytes;          /* of what is added */
+    size_t record_bytes;      /* upper bound of the encoded record */
     pthread_cond_t wake;
     bool done;
     bool logged;           /* has a record in the group */
@@ -202,7 +202,7 @@ struct vd_index {
     _Atomic int64_t last_write_ms, flush_not_before_ms;
 
     saver_task *save_task, *flush_task, *calibrate_task; /* NULL when ephemeral (save, flush) or not loaded */
-    uint32_t save_failures;                 /* of the save task alone */
+    uint32_t save_failures;                              /* of the save task alone */
 };
 
 vd_index *index_new(registry *owner, bytes name); /* LOADING, one reference; NULL: no memory */
@@ -341,8 +341,8 @@ struct registry {
     registry_options options;
     objstore *store;      /* owned; NULL: ephemeral */
     bool frames_left_out; /* the store has more than may be served; fixed once it is listed */
-    _Atomic bool listed;    /* what the store holds is known */
-    pthread_t lister;       /* waits for a store that was away at the start */
+    _Atomic bool listed;  /* what the store holds is known */
+    pthread_t lister;     /* waits for a store that was away at the start */
     bool has_lister;
     _Atomic bool leftovers_remain; /* of deletes: not everything could be removed at this start */
     saver *saver;
@@ -359,7 +359,7 @@ struct registry {
     pthread_cond_t changed;
     const bytes **busy; /* names that are being created or deleted */
     size_t busy_count, busy_capacity;
-    char list_reason[300]; /* why the store is not listed yet */
+    char list_reason[352]; /* why the store is not listed yet */
     vd_index **load_queue; /* smallest last: taken from the end */
     size_t load_count;
     uint32_t loaders_running;

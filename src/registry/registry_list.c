@@ -245,6 +245,8 @@ static void *lister(void *arg) {
 }
 
 vd_status registry_list_store(registry *r, vd_error *err) {
+    vd_error local = {0};
+    err = err ? err : &local;
     vd_status status = list_once(r, err);
     if (status != VD_UNAVAILABLE || !r->store->v->remote) {
         return status;

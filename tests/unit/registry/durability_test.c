@@ -38,8 +38,8 @@ static void net_crash(net *n) {
     net_open(n);
 }
 
-static vd_status add_at(vd_index *index, const char *id, uint32_t vector, index_durability wanted, index_durability least,
-                        index_receipt *receipt, vd_error *err) {
+static vd_status add_at(vd_index *index, const char *id, uint32_t vector, index_durability wanted,
+                        index_durability least, index_receipt *receipt, vd_error *err) {
     float values[DIM];
     test_vector(vector, values);
     index_item item = {.id = bytes_str(id), .vector = values, .vector_count = DIM};
@@ -70,7 +70,8 @@ static void levels_in_a_folder(void **state) {
     OK(add_at(index, "a", 1, DURABILITY_DEFAULT, DURABILITY_DEFAULT, &receipt, NULL));
     assert_int_equal(receipt.durability, DURABILITY_LOCAL);
     assert_int_equal(receipt.sequence, 1);
-    OK(add_at(index, "b", 2, DURABILITY_STORE, DURABILITY_LOCAL, &receipt, NULL)); /* more than there is: all there is */
+    OK(add_at(index, "b", 2, DURABILITY_STORE, DURABILITY_LOCAL, &receipt,
+              NULL)); /* more than there is: all there is */
     assert_int_equal(receipt.durability, DURABILITY_LOCAL);
     FAILS(add_at(index, "c", 3, DURABILITY_DEFAULT, DURABILITY_STORE, &second, &err), VD_FAILED_PRECONDITION);
     assert_string_equal(err.field, "min_durability");
@@ -395,7 +396,8 @@ static void who_insists_and_who_does_not(void **state) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(levels_in_a_folder), T(outage), T(lost_answers), T(backlog_is_bounded), T(away_at_the_start), T(who_insists_and_who_does_not),
+        T(levels_in_a_folder),           T(outage), T(lost_answers), T(backlog_is_bounded), T(away_at_the_start),
+        T(who_insists_and_who_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

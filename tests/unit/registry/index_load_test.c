@@ -739,11 +739,23 @@ static void larger(void **state) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(stop_and_crash),  T(crash_between_saves), T(saves_at_once),
-        T(torn_tail),       T(damaged_frame),       T(damaged_journal),
-        T(missing_segment), T(stale_journal),       T(frame_without_journal_and_journal_without_frame),
-        T(cut_short_delete), T(leftover_in_the_way), T(requests_outlive_restarts), T(copied_frame),        T(foreign_frames),
-        T(foreign_damage),  T(too_many_frames),     T(larger),
+        T(stop_and_crash),
+        T(crash_between_saves),
+        T(saves_at_once),
+        T(torn_tail),
+        T(damaged_frame),
+        T(damaged_journal),
+        T(missing_segment),
+        T(stale_journal),
+        T(frame_without_journal_and_journal_without_frame),
+        T(cut_short_delete),
+        T(leftover_in_the_way),
+        T(requests_outlive_restarts),
+        T(copied_frame),
+        T(foreign_frames),
+        T(foreign_damage),
+        T(too_many_frames),
+        T(larger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

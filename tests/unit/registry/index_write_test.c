@@ -205,8 +205,7 @@ static void *write_rounds(void *arg) {
             snprintf(id, sizeof id, "w%u-%u", w->number, i - 2);
             bytes gone = bytes_str(id);
             uint64_t deleted = 0;
-            w->failed +=
-                delete_some(w->index, &gone, 1, NULL, &deleted, NULL) != VD_OK || deleted != 1;
+            w->failed += delete_some(w->index, &gone, 1, NULL, &deleted, NULL) != VD_OK || deleted != 1;
         }
     }
     return NULL;

@@ -65,8 +65,7 @@ static void keys(void **state) {
     assert_true(first == 0xFEDCBA9876543210u);
     assert_false(registry_parse_frame_key(journal, &name));
     assert_false(registry_parse_journal_key("_vectors/.journal/00/0000000000000001", got, &first));
-    assert_false(
-        registry_parse_journal_key("_vectors/.journal/00112233445566778899aabbccddeeff/1", got, &first));
+    assert_false(registry_parse_journal_key("_vectors/.journal/00112233445566778899aabbccddeeff/1", got, &first));
     assert_false(registry_parse_journal_key("_vectors/x.lhv1", got, &first));
 }
 
