@@ -62,7 +62,8 @@
 #define VD_NNG_RECEIVE_MARGIN (15u * 1024u * 1024u) /* an envelope so much too large is still read and answered */
 
 /* ---- the write path ---- */
-#define VD_DEDUPE_WINDOW        65536 /* remembered request ids per index */
+#define VD_DEDUPE_WINDOW        65536  /* remembered request ids per index */
+#define VD_DEDUPE_AGE_MS        600000 /* older ones need not outlive a restart: nobody resends for so long */
 #define VD_REQUEST_ID_MAX_BYTES 64
 
 /* ---- the server (settings of the same names: docs/config.md) ---- */

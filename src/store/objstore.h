@@ -41,6 +41,9 @@ static inline void objstore_blob_release(objstore_blob *blob) {
 
 typedef struct objstore_vtable {
     const char *kind; /* "dir" */
+    /* Over a network: its failures may be outages that pass, and its objects cannot grow, so a log is one put at log_sync and
+     * nothing can be appended to it afterwards. Putting the same log again, after an answer was lost, is a success. */
+    bool remote;
     vd_status (*get)(objstore *s, const char *key, objstore_blob *out, vd_error *err);
     /* A put becomes visible, whole and durable, at commit; until then (and after abort) the old object stands.
      * if_absent: commit fails with ALREADY_EXISTS when the key has an object. Commit and abort both free the put. */
