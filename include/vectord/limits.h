@@ -77,12 +77,13 @@
     (1024u * 1024u) /* a put that fits is sent again after a failure; a larger one streams */
 #define VD_STORE_CONNECT_MS     3000
 #define VD_STORE_STALL_S        10   /* a transfer that stands still for so long has failed */
-#define VD_STORE_RETRY_MS       8000 /* no new try begins later than this after the first */
+#define VD_STORE_RETRY_MS       2000 /* no new try begins later than this after the first: writers wait meanwhile */
 #define VD_STORE_TOTAL_MS       3600000
 #define VD_STORE_LIST_MAX_BYTES (64u * 1024u * 1024u) /* one page of a listing */
 
 /* ---- the write path ---- */
-#define VD_DEDUPE_WINDOW        65536 /* remembered request ids per index */
+#define VD_DEDUPE_WINDOW        65536  /* remembered request ids per index */
+#define VD_DEDUPE_AGE_MS        600000 /* older ones need not outlive a restart: nobody resends for so long */
 #define VD_REQUEST_ID_MAX_BYTES 64
 
 /* ---- the server (settings of the same names: docs/config.md) ---- */

@@ -13,6 +13,12 @@ int64_t clock_now_ms(void) {
     return clock_now_ns() / 1000000;
 }
 
+uint64_t clock_unix_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 struct timespec clock_timespec(int64_t monotonic_ms) {
     struct timespec t = {.tv_sec = monotonic_ms / 1000, .tv_nsec = monotonic_ms % 1000 * 1000000};
     return t;

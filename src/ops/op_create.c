@@ -46,5 +46,5 @@ OP_HANDLER(op_create) {
     vectord__v1__create_index_response__init(out);
     out->params = shown;
     *reply = &out->base;
-    return registry_create(ctx->registry, &params, call->request_id, err);
+    return registry_create(ctx->registry, &params, call->request_id, NULL, err);
 }

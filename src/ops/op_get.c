@@ -16,7 +16,10 @@ static vd_status fill(arena *a, const index_info *info, ProtobufCMessage **reply
     Vectord__V1__GetIndexResponse *out = arena_alloc(a, sizeof *out);
     Vectord__V1__IndexParams *params = op_params(a, &info->params);
     const char *reason = arena_strndup(a, info->reason, strlen(info->reason));
-    if (!out || !params || !reason) {
+    index_receipt receipt = {.sequence = info->sequence};
+    memcpy(receipt.epoch, info->epoch, sizeof receipt.epoch);
+    Vectord__V1__Receipt *shown = op_receipt(a, &receipt);
+    if (!out || !params || !reason || !shown) {
         return op_no_memory(err);
     }
     vectord__v1__get_index_response__init(out);
@@ -33,6 +36,10 @@ static vd_status fill(arena *a, const index_info *info, ProtobufCMessage **reply
     out->memory_bytes = info->stats.memory_bytes;
     out->journal_bytes = info->journal_bytes;
     out->sequence = info->sequence;
+    out->receipt = shown;
+    out->durability = op_text(index_durability_name(info->strongest));
+    out->durable_sequence = info->durable_sequence;
+    out->backlog_bytes = info->backlog_bytes;
     *reply = &out->base;
     return VD_OK;
 }
@@ -44,9 +51,12 @@ OP_HANDLER(op_get) {
     if (status != VD_OK) {
         return status;
     }
-    index_info info;
-    index_get_info(index, &info);
-    status = fill(call->arena, &info, reply, err);
+    status = op_at_least(index, in->at_least, err);
+    if (status == VD_OK) {
+        index_info info;
+        index_get_info(index, &info);
+        status = fill(call->arena, &info, reply, err);
+    }
     index_release(index);
     return status;
 }

@@ -11,7 +11,7 @@ OP_HANDLER(op_health) {
     registry_summary summary;
     registry_get_summary(ctx->registry, &summary);
     vectord__v1__health_response__init(out);
-    out->status = op_text(summary.quarantined ? "degraded" : "ok");
+    out->status = op_text(summary.quarantined || summary.store_away ? "degraded" : "ok");
     out->ready = summary.ready;
     out->version = op_text(ctx->version ? ctx->version : "");
     out->indexes = summary.indexes;
@@ -20,6 +20,7 @@ OP_HANDLER(op_health) {
     out->items = summary.items;
     out->uptime_seconds = (double)(clock_now_ms() - ctx->started_ms) / 1000;
     out->durable = summary.durable;
+    out->backlog_bytes = summary.backlog_bytes;
     *reply = &out->base;
     return VD_OK;
 }

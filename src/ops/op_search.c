@@ -51,7 +51,10 @@ OP_HANDLER(op_search) {
     index_search search = search_of(in);
     index_hit *hits;
     size_t count;
-    status = index_query(index, &search, call->arena, &hits, &count, NULL, err);
+    status = op_at_least(index, in->at_least, err);
+    if (status == VD_OK) {
+        status = index_query(index, &search, call->arena, &hits, &count, NULL, err);
+    }
     index_release(index);
     return status == VD_OK ? fill(call->arena, hits, count, reply, err) : status;
 }

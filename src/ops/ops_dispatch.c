@@ -75,6 +75,47 @@ Vectord__V1__IndexParams *op_params(arena *a, const index_params *params) {
     return out;
 }
 
+vd_status op_durability(const char *field, bytes name, index_durability *out, vd_error *err) {
+    for (int level = DURABILITY_DEFAULT; level <= DURABILITY_STORE; level++) {
+        if (bytes_equal(name, bytes_str(index_durability_name((index_durability)level)))) {
+            *out = (index_durability)level;
+            return VD_OK;
+        }
+    }
+    int shown = name.size > 40 ? 40 : (int)name.size;
+    return vd_fail(err, VD_INVALID_ARGUMENT, field, "%s: must be \"memory\", \"local\" or \"store\" (got \"%.*s\")",
+                   field, shown, (const char *)name.data);
+}
+
+Vectord__V1__Receipt *op_receipt(arena *a, const index_receipt *receipt) {
+    Vectord__V1__Receipt *out = arena_alloc(a, sizeof *out);
+    char *hex = arena_alloc(a, 2 * sizeof receipt->epoch + 1);
+    if (!out || !hex) {
+        return NULL;
+    }
+    vectord__v1__receipt__init(out);
+    hex[2 * sizeof receipt->epoch] = '\0';
+    out->epoch = op_string(bytes_of(hex, 2 * sizeof receipt->epoch));
+    op_set_receipt(out, receipt);
+    return out;
+}
+
+void op_set_receipt(Vectord__V1__Receipt *out, const index_receipt *receipt) {
+    hex_encode(receipt->epoch, sizeof receipt->epoch, (char *)out->epoch.data);
+    out->sequence = receipt->sequence;
+}
+
+vd_status op_at_least(vd_index *index, const Vectord__V1__Receipt *receipt, vd_error *err) {
+    if (!receipt) {
+        return VD_OK;
+    }
+    index_receipt wanted = {.sequence = receipt->sequence};
+    if (!hex_decode((const char *)receipt->epoch.data, receipt->epoch.len, wanted.epoch, sizeof wanted.epoch)) {
+        return vd_fail(err, VD_INVALID_ARGUMENT, "at_least.epoch", "at_least.epoch: must be 32 hexadecimal digits");
+    }
+    return index_check_at_least(index, &wanted, err);
+}
+
 uint32_t op_count32(uint64_t count) {
     return count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
 }

@@ -26,6 +26,14 @@ vd_status op_precheck_exists(const ops_context *ctx, bytes path_field, vd_error 
 /* IndexParams in the arena; NULL when there is no memory. The name is copied. */
 Vectord__V1__IndexParams *op_params(arena *a, const index_params *params);
 uint32_t op_count32(uint64_t count); /* saturates */
+/* "memory", "local", "store"; empty is DEFAULT. INVALID_ARGUMENT names the field. */
+vd_status op_durability(const char *field, bytes name, index_durability *out, vd_error *err);
+/* The message in the arena; NULL when there is no memory. */
+Vectord__V1__Receipt *op_receipt(arena *a, const index_receipt *receipt);
+/* Fills one that op_receipt has made. */
+void op_set_receipt(Vectord__V1__Receipt *out, const index_receipt *receipt);
+/* What a request's `at_least` asks for: OK when it is NULL, or the index has it. INVALID_ARGUMENT, FAILED_PRECONDITION, UNAVAILABLE. */
+vd_status op_at_least(vd_index *index, const Vectord__V1__Receipt *receipt, vd_error *err);
 
 #define OP_HANDLER(name)                                                                                               \
     vd_status name(const ops_context *ctx, op_call *call, const ProtobufCMessage *request, ProtobufCMessage **reply,   \
@@ -36,6 +44,7 @@ OP_HANDLER(op_get);
 OP_HANDLER(op_delete);
 OP_HANDLER(op_add);
 OP_HANDLER(op_search);
+OP_HANDLER(op_flush);
 OP_HANDLER(op_health);
 bool op_search_is_long(const ops_context *ctx, const ProtobufCMessage *request);
 

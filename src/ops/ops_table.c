@@ -21,6 +21,8 @@ static const op_row table[] = {
      MESSAGES(delete_index_request, delete_index_response), op_delete, NULL, NULL},
     {"AddItems", SERVICE "AddItems", "POST", "/index/{name}/add", 200, OP_MUTATES | OP_BLOCKS,
      MESSAGES(add_items_request, add_items_response), op_add, NULL, op_precheck_exists},
+    {"Flush", SERVICE "Flush", "POST", "/flush", 200, OP_IDEMPOTENT | OP_BLOCKS,
+     MESSAGES(flush_request, flush_response), op_flush, NULL, NULL},
     {"Search", SERVICE "Search", "POST", "/index/{name}/search", 200, OP_IDEMPOTENT,
      MESSAGES(search_request, search_response), op_search, op_search_is_long, op_precheck_exists},
     {"Health", SERVICE "Health", "GET", "=/health", 200, OP_IDEMPOTENT, MESSAGES(health_request, health_response),

@@ -105,7 +105,12 @@ const dedupe_entry *dedupe_find(const dedupe_window *w, uint8_t kind, bytes id) 
     return NULL;
 }
 
-void dedupe_put(dedupe_window *w, uint8_t kind, bytes id, uint64_t affected, uint64_t length) {
+const dedupe_entry *dedupe_at(const dedupe_window *w, uint32_t age_rank) {
+    uint32_t first = w->count < w->capacity ? 0 : w->next % w->capacity; /* the oldest, once the ring is full */
+    return &w->ring[(first + age_rank) % w->capacity];
+}
+
+void dedupe_put(dedupe_window *w, uint8_t kind, bytes id, const dedupe_answer *answer) {
     if (id.size == 0 || id.size > VD_REQUEST_ID_MAX_BYTES || dedupe_find(w, kind, id) ||
         (!dedupe_reserve(w, 1) && w->count == w->capacity && w->capacity == 0)) {
         return;
@@ -120,11 +125,8 @@ void dedupe_put(dedupe_window *w, uint8_t kind, bytes id, uint64_t affected, uin
         w->count++;
     }
     dedupe_entry *entry = &w->ring[position];
-    *entry = (dedupe_entry){.hash = hash_request(kind, id),
-                            .id_size = (uint8_t)id.size,
-                            .kind = kind,
-                            .affected = affected,
-                            .length = length};
+    *entry =
+        (dedupe_entry){.hash = hash_request(kind, id), .id_size = (uint8_t)id.size, .kind = kind, .answer = *answer};
     memcpy(entry->id, id.data, id.size);
     table_insert(w, position);
     w->next = position + 1;

@@ -31,6 +31,7 @@ vd_index *index_new(registry *owner, bytes name) {
     memcpy(index->name, name.data, name.size);
     index->params.name = bytes_of(index->name, name.size);
     index->next_sequence = 1;
+    index->backlog_end = &index->backlog;
     pthread_mutex_init(&index->lock, NULL);
     monotonic_cond_init(&index->turn_free);
     buffer_init(&index->records, 0);
@@ -39,10 +40,10 @@ vd_index *index_new(registry *owner, bytes name) {
 }
 
 static void index_free(vd_index *index) {
-    if (index->log) {
-        index->owner->store->v->log_close(index->log);
-    }
+    index_journal_close(index);
+    index_journal_forget(index, UINT64_MAX);
     saver_task_free(index->save_task);
+    saver_task_free(index->flush_task);
     saver_task_free(index->calibrate_task);
     vd_hnsw_free(index->engine);
     dedupe_fini(&index->dedupe);
@@ -93,8 +94,9 @@ vd_status index_make_tasks(vd_index *index, vd_error *err) {
     index->calibrate_task = saver_task_new(r->saver, index_calibrate_run, index);
     if (r->store) {
         index->save_task = saver_task_new(r->saver, index_save_run, index);
+        index->flush_task = saver_task_new(r->saver, index_flush_run, index);
     }
-    if (!index->calibrate_task || (r->store && !index->save_task)) {
+    if (!index->calibrate_task || (r->store && (!index->save_task || !index->flush_task))) {
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "no memory for the background tasks of an index");
     }
     return VD_OK;
@@ -142,6 +144,45 @@ const index_params *index_get_params(const vd_index *index) {
     return &index->params;
 }
 
+const char *index_durability_name(index_durability durability) {
+    static const char *const names[] = {"", "memory", "local", "store"};
+    return names[durability];
+}
+
+void index_copy_epoch(vd_index *index, uint8_t out[LHV1_EPOCH_BYTES]) {
+    pthread_mutex_lock(&index->lock);
+    memcpy(out, index->epoch, LHV1_EPOCH_BYTES);
+    pthread_mutex_unlock(&index->lock);
+}
+
+void index_renew_epoch(vd_index *index) {
+    pthread_mutex_lock(&index->lock);
+    registry_new_epoch(index->epoch);
+    index->segment_count = 0;
+    index_count_journal_locked(index);
+    index->save_wanted = true;
+    pthread_mutex_unlock(&index->lock);
+    index->needs_frame = true;
+}
+
+vd_status index_check_at_least(vd_index *index, const index_receipt *receipt, vd_error *err) {
+    uint8_t epoch[LHV1_EPOCH_BYTES];
+    index_copy_epoch(index, epoch);
+    if (memcmp(epoch, receipt->epoch, sizeof epoch) != 0) {
+        return vd_fail(err, VD_FAILED_PRECONDITION, "at_least", "at_least: the receipt is of another index");
+    }
+    uint64_t reached = atomic_load(&index->sequence);
+    if (reached >= receipt->sequence) {
+        return VD_OK;
+    }
+    vd_fail(err, VD_UNAVAILABLE, "at_least", "at_least: write %llu is not there, the last one is %llu",
+            (unsigned long long)receipt->sequence, (unsigned long long)reached);
+    if (err) {
+        err->retry_after_s = 1;
+    }
+    return VD_UNAVAILABLE;
+}
+
 void index_count_journal_locked(vd_index *index) {
     uint64_t total = 0;
     for (size_t i = 0; i < index->segment_count; i++) {
@@ -159,6 +200,10 @@ void index_get_info(vd_index *index, index_info *out) {
     out->load_progress = out->state == INDEX_READY ? 1.0 : atomic_load(&index->progress) / 1e6;
     out->journal_bytes = atomic_load(&index->journal_bytes);
     out->sequence = atomic_load(&index->sequence);
+    out->durable_sequence = atomic_load(&index->durable);
+    out->backlog_bytes = atomic_load(&index->backlog_bytes);
+    out->strongest = registry_strongest(index->owner);
+    index_copy_epoch(index, out->epoch);
     if (out->state == INDEX_READY) {
         pthread_mutex_lock(&index->lock);
         out->stats = index->stats;

@@ -26,6 +26,30 @@ typedef struct index_params {
 
 typedef enum index_state { INDEX_LOADING, INDEX_READY, INDEX_QUARANTINED } index_state;
 
+/* How much a write outlives. */
+typedef enum index_durability {
+    DURABILITY_DEFAULT = 0, /* the strongest that the server has */
+    DURABILITY_MEMORY = 1,  /* the process, in part: its journal follows within a second or when the store is back */
+    DURABILITY_LOCAL = 2,   /* a kill and a power cut: synced to the server's own disk */
+    DURABILITY_STORE = 3    /* the loss of the machine: in the object store */
+} index_durability;
+
+/* "memory", "local", "store"; "" for DEFAULT. */
+const char *index_durability_name(index_durability durability);
+
+/* What a write was given: with it a reader can ask for a state that has the write. */
+typedef struct index_receipt {
+    uint8_t epoch[16]; /* of the index: a new one at each create */
+    uint64_t sequence; /* of the write in its journal */
+    index_durability durability;
+} index_receipt;
+
+typedef struct index_write {
+    bytes request_id;                /* data NULL: none */
+    index_durability durability;     /* what to wait for */
+    index_durability min_durability; /* less is an error and nothing is applied; DEFAULT: any will do */
+} index_write;
+
 typedef struct index_info {
     index_params
         params; /* name points into the index: valid while it is acquired. Zeros when the files could not be read */
@@ -36,6 +60,10 @@ typedef struct index_info {
     vd_hnsw_stats stats;
     uint64_t journal_bytes;
     uint64_t sequence;
+    uint64_t durable_sequence; /* writes up to it are at the strongest level */
+    index_durability strongest;
+    uint64_t backlog_bytes; /* of writes that are not */
+    uint8_t epoch[16];
 } index_info;
 
 void index_release(vd_index *index);
@@ -50,17 +78,25 @@ typedef struct index_item {
     size_t vector_count;
     bytes metadata; /* data NULL: keep what is stored; "{}": clear; else raw JSON */
 } index_item;
-typedef struct index_add_result {
-    uint64_t added, length;
-} index_add_result;
+typedef struct index_write_result {
+    uint64_t affected, length; /* items added or deleted; items afterwards */
+    index_receipt receipt;
+    bool fell_short; /* of the strongest level that the server has */
+} index_write_result;
 /*
- * Adds or replaces a batch; blocks (disk). Errors name the item: "items[3]: dim mismatch (index=3, got=2)". A request id seen
- * before gets the first answer.
+ * Adds or replaces a batch; blocks (disk, network). Errors name the item: "items[3]: dim mismatch (index=3, got=2)". A request id
+ * seen before gets the first answer. `how` NULL: no request id, the strongest durability. When the store is away the
+ * write is applied, kept and sent later, and the receipt says MEMORY; with min_durability it is UNAVAILABLE instead.
  */
-vd_status index_add(vd_index *index, const index_item *items, size_t count, bytes request_id, index_add_result *result,
-                    vd_error *err);
-vd_status index_delete_items(vd_index *index, const bytes *ids, size_t count, bytes request_id, uint64_t *deleted,
-                             vd_error *err);
+vd_status index_add(vd_index *index, const index_item *items, size_t count, const index_write *how,
+                    index_write_result *result, vd_error *err);
+vd_status index_delete_items(vd_index *index, const bytes *ids, size_t count, const index_write *how,
+                             index_write_result *result, vd_error *err);
+/* Returns when every write that was answered before is at the strongest level. UNAVAILABLE with the store's reason. */
+vd_status index_flush(vd_index *index, vd_error *err);
+/* OK when the index has the write of that receipt. FAILED_PRECONDITION: it is of another index of the name (or one that was
+ * made anew); UNAVAILABLE: not yet, or lost at a crash because it had reached memory only. */
+vd_status index_check_at_least(vd_index *index, const index_receipt *receipt, vd_error *err);
 
 typedef struct index_search {
     const float *vector; /* or NULL with `id` set */

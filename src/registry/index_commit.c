@@ -2,9 +2,12 @@
  * index_commit.c - a group of writes, from queued to answered, on the leader's thread while it holds the turn.
  *
  *   stage    each op in order: request id seen before? memory for all that applying needs; state after it; its record
- *   journal  all records in one append and one sync
+ *   journal  all records in one append and one sync (index_journal.c)
  *   apply    consecutive adds as one call of the engine (parallel insert pays off), deletes between them; cannot fail
  *   settle   sequence, request ids, results
+ *
+ * When the store is away (a network, not a disk that fails), who insists on min_durability is refused and the rest of the
+ * group is staged anew without them, applied, and kept until the store is back. A disk that fails or is full refuses everybody.
  *
  * One record is one batch. Sequence numbers are used once: a group that the store refused keeps its numbers, and the
  * next segment's BEGIN record says how far the acknowledged ones reach, so whatever part of the refused group had
@@ -34,6 +37,9 @@ typedef struct commit {
     uint64_t length;
     uint64_t first_sequence;
     size_t logged;
+    size_t added, deleted;  /* items of the whole group, at most */
+    vd_status frame_status; /* of the frame that had to go before the group's records */
+    vd_error frame_err;
 } commit;
 
 static void fail_all(index_op *group, vd_status status, const vd_error *err) {
@@ -53,8 +59,9 @@ static bool answered_before(const vd_index *index, index_op *group, index_op *op
     const dedupe_entry *seen = dedupe_find(&index->dedupe, (uint8_t)op->kind, op->request_id);
     if (seen) {
         op->status = VD_OK;
-        op->affected = seen->affected;
-        op->length = seen->length;
+        op->affected = seen->answer.affected;
+        op->length = seen->answer.length;
+        op->sequence = seen->answer.sequence;
         return true;
     }
     for (index_op *other = group; other != op; other = other->next) {
@@ -81,7 +88,8 @@ static void stage_add(commit *c, index_op *op) {
     op->affected = op->count;
 }
 
-/* Only what is there is journalled: the count of a record is then the answer to a resend. */
+/* Only what is there is journalled: the count of a record is then the answer to a resend. What is not there goes to the end of
+ * the list, in case the group has to be staged anew. */
 static void stage_delete(commit *c, index_op *op) {
     vd_index *index = c->index;
     size_t kept = 0;
@@ -90,7 +98,9 @@ static void stage_delete(commit *c, index_op *op) {
         if (entry->present) {
             entry->present = false;
             entry->payload = NULL;
-            op->items[kept++] = op->items[i];
+            journal_item item = op->items[i];
+            op->items[i] = op->items[kept];
+            op->items[kept++] = item;
         }
     }
     op->count = kept;
@@ -132,16 +142,18 @@ static vd_status stage(commit *c, index_op *group, index_op *op) {
     vd_hnsw_leave(index->engine, &guard);
     op->length = c->length;
     if (op->count == 0 && op->request_id.size == 0 && !index->in_doubt) {
+        op->sequence = index->acked;
         return VD_OK; /* a delete of ids that are not there, and nobody can ask for its answer again */
     }
     op->logged = true;
+    op->sequence = index->next_sequence++;
     c->logged++;
     journal_record record = {
         .kind = op->kind,
-        .sequence = index->next_sequence++,
+        .sequence = op->sequence,
         .request_id = op->request_id,
         .length_after = c->length,
-        .synced = index->acked,
+        .synced = atomic_load(&index->durable),
         .items = op->items,
         .item_count = op->count,
     };
@@ -151,132 +163,22 @@ static vd_status stage(commit *c, index_op *group, index_op *op) {
 
 /* ---- journal ---- */
 
-static bool add_segment(vd_index *index, uint64_t first) {
-    pthread_mutex_lock(&index->lock);
-    bool ok = index->segment_count < index->segment_capacity;
-    if (!ok) {
-        size_t capacity = index->segment_capacity ? index->segment_capacity * 2 : 8;
-        index_segment *segments = realloc(index->segments, capacity * sizeof *segments);
-        if (segments) {
-            index->segments = segments;
-            index->segment_capacity = capacity;
-            ok = true;
-        }
+static void refuse(index_op *op, vd_status status, const vd_error *cause) {
+    if (status == VD_DISK_FULL) {
+        vd_fail(&op->err, status, NULL, "not stored, the disk is full: %s", cause->text);
+    } else if (status == VD_OUT_OF_MEMORY) {
+        vd_fail(&op->err, status, NULL, "not stored: %s", cause->text);
+    } else {
+        status = vd_fail(&op->err, VD_UNAVAILABLE, NULL, "not stored: %s", cause->text);
+        op->err.retry_after_s = 1;
     }
-    if (ok) {
-        index->segments[index->segment_count++] = (index_segment){.first = first};
-        index->changed = true;
-    }
-    pthread_mutex_unlock(&index->lock);
-    return ok;
-}
-
-static void grow_segment(vd_index *index, size_t size) {
-    pthread_mutex_lock(&index->lock);
-    index->segments[index->segment_count - 1].size_bytes += size;
-    index->changed = true;
-    index_count_journal_locked(index);
-    pthread_mutex_unlock(&index->lock);
-}
-
-static vd_status open_segment(vd_index *index, uint64_t first, vd_error *err) {
-    const objstore_vtable *v = index->owner->store->v;
-    char key[JOURNAL_KEY_MAX];
-    registry_segment_key(index->epoch, first, key);
-    /* listed before it exists: a create that fails half way must leave nothing that nobody removes */
-    if (!add_segment(index, first)) {
-        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "no memory for a journal segment");
-    }
-    buffer begin;
-    buffer_init(&begin, 0);
-    journal_record record = {
-        .kind = JOURNAL_BEGIN, .sequence = index->acked, .synced = index->acked, .name = index->params.name};
-    memcpy(record.epoch, index->epoch, sizeof record.epoch);
-    vd_status status = journal_encode(&record, &begin, err);
-    if (status == VD_OK) {
-        status = v->log_create(index->owner->store, key, &index->log, err);
-        if (status != VD_OK) {
-            index->log = NULL;
-        }
-    }
-    if (status == VD_OK) {
-        status = v->log_append(index->log, begin.data, begin.size, err);
-        grow_segment(index, begin.size);
-    }
-    buffer_fini(&begin);
-    return status;
-}
-
-/* Nothing in the newest segment was ever durable: its file goes, or a disk that stays full would be filled with one per refused
- * group. One that cannot be removed stays listed and goes with the next save. */
-static void withdraw_segment(vd_index *index, uint64_t first) {
-    objstore *store = index->owner->store;
-    char key[JOURNAL_KEY_MAX];
-    registry_segment_key(index->epoch, first, key);
-    if (store->v->remove(store, key, NULL) != VD_OK) {
-        return;
-    }
-    pthread_mutex_lock(&index->lock);
-    if (index->segment_count && index->segments[index->segment_count - 1].first == first) {
-        index->segment_count--;
-        index_count_journal_locked(index);
-    }
-    pthread_mutex_unlock(&index->lock);
-}
-
-/* All records of the group, durable. */
-static vd_status journal_group(commit *c, vd_error *err) {
-    vd_index *index = c->index;
-    objstore *store = index->owner->store;
-    if (!store) {
-        return VD_OK;
-    }
-    if (index->needs_frame) {
-        /* a journal is only ever replayed onto a frame that names its epoch. The frame's position must lie before this
-         * group, whose numbers are already given out. */
-        uint64_t next = index->next_sequence;
-        index->next_sequence = c->first_sequence;
-        vd_status status = index_save_in_turn(index, err);
-        index->next_sequence = next;
-        if (status != VD_OK) {
-            return status;
-        }
-    }
-    bool fresh = !index->log;
-    vd_status status = fresh ? open_segment(index, c->first_sequence, err) : VD_OK;
-    if (status == VD_OK) {
-        grow_segment(index, index->records.size);
-        status = store->v->log_append(index->log, index->records.data, index->records.size, err);
-    }
-    if (status == VD_OK) {
-        status = store->v->log_sync(index->log, err);
-        metric_add(index->owner->journal_syncs, 1);
-    }
-    /* a sealed log is whole: the next group begins another */
-    if (index->log && (status != VD_OK || store->v->log_seals)) {
-        store->v->log_close(index->log);
-        index->log = NULL;
-    }
-    if (status != VD_OK && status != VD_ALREADY_EXISTS && fresh) {
-        withdraw_segment(index, c->first_sequence);
-    }
-    return status;
+    op->status = status;
 }
 
 static void journal_failed(vd_index *index, index_op *group, vd_status status, const vd_error *cause) {
-    vd_error err;
-    if (status == VD_DISK_FULL) {
-        vd_fail(&err, status, NULL, "not stored, the disk is full: %s", cause->text);
-    } else if (status == VD_OUT_OF_MEMORY) {
-        vd_fail(&err, status, NULL, "not stored: %s", cause->text);
-    } else {
-        status = vd_fail(&err, VD_UNAVAILABLE, NULL, "not stored: %s", cause->text);
-        err.retry_after_s = 1;
-    }
     for (index_op *op = group; op; op = op->next) {
         if (op->logged) {
-            op->status = status;
-            op->err = err;
+            refuse(op, status, cause);
         }
     }
     index->in_doubt = true;
@@ -291,6 +193,156 @@ static void journal_failed(vd_index *index, index_op *group, vd_status status, c
         index->save_not_before_ms = not_before_ms;
     }
     pthread_mutex_unlock(&index->lock);
+}
+
+static bool waits(const index_op *op) {
+    return op->durability > DURABILITY_MEMORY || op->min_durability > DURABILITY_MEMORY;
+}
+
+static bool somebody_waits(const index_op *group) {
+    while (group && !(group->logged && waits(group))) {
+        group = group->next;
+    }
+    return group != NULL;
+}
+
+/* The store has no frame that names the journal's epoch. One goes before the group is given its numbers: the frame says how
+ * far it reaches. */
+static void put_needed_frame(commit *c, const index_op *group) {
+    vd_index *index = c->index;
+    int64_t retry_ms;
+    while (group && !waits(group)) {
+        group = group->next;
+    }
+    if (!group || !index->owner->store || !index->needs_frame || index_journal_pausing(index, &retry_ms)) {
+        return;
+    }
+    c->frame_status = index_save_in_turn(index, &c->frame_err);
+    if (c->frame_status != VD_OK) {
+        index_journal_note_failure(index);
+    }
+}
+
+static void unstage(index_op *op) {
+    for (size_t i = 0; op->kind == JOURNAL_ADD && i < op->count; i++) {
+        if (!op->items[i].metadata.data) { /* a reference to what is stored: it may be another one this time */
+            index_payload_release(NULL, op->payloads[i]);
+            op->payloads[i] = NULL;
+        }
+    }
+    op->count = op->given;
+    op->logged = false;
+}
+
+static vd_status begin_staging(commit *c, vd_error *err) {
+    vd_index *index = c->index;
+    if (!index_pending_prepare(&index->pending, c->added + c->deleted)) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "no memory for a batch of %zu items", c->added + c->deleted);
+    }
+    buffer_clear(&index->records);
+    c->length = vd_hnsw_count(index->engine);
+    c->first_sequence = index->next_sequence;
+    c->logged = 0;
+    c->staged_items = 0;
+    c->staged_id_bytes = 0;
+    return VD_OK;
+}
+
+/* The group without those who insist: refused, or staged anew. `tried`: its records may have reached the store, so their
+ * numbers are used up. */
+static vd_status restage(commit *c, index_op *group, bool tried, const vd_error *cause, vd_error *err) {
+    vd_index *index = c->index;
+    if (tried) {
+        index->in_doubt = true;
+    } else {
+        index->next_sequence = c->first_sequence;
+    }
+    vd_status status = begin_staging(c, err);
+    for (index_op *op = group; op && status == VD_OK; op = op->next) {
+        if (!op->logged) {
+            continue;
+        }
+        unstage(op);
+        if (op->min_durability > DURABILITY_MEMORY) {
+            refuse(op, VD_UNAVAILABLE, cause);
+        } else {
+            status = stage(c, group, op);
+            *err = op->err;
+        }
+    }
+    return status;
+}
+
+static index_chunk chunk_of(const commit *c) {
+    const vd_index *index = c->index;
+    return (index_chunk){.first = c->first_sequence,
+                         .last = index->next_sequence - 1,
+                         .acked_before = index->acked,
+                         .synced = atomic_load(&index->durable),
+                         .records = bytes_of(index->records.data, index->records.size)};
+}
+
+static vd_status keep_group(commit *c, index_op *group, vd_error *err) {
+    vd_index *index = c->index;
+    index_chunk chunk = chunk_of(c);
+    vd_status status = index_journal_keep(index, &chunk, err);
+    if (status != VD_OK) {
+        index->next_sequence = c->first_sequence; /* nobody has seen them */
+        for (index_op *op = group; op; op = op->next) {
+            if (op->logged) {
+                refuse(op, status, err);
+            }
+        }
+    }
+    return status;
+}
+
+/* *tried: the group's records may have reached the store, whatever it says. */
+static vd_status try_store(commit *c, bool *tried, vd_error *err) {
+    vd_index *index = c->index;
+    int64_t retry_ms;
+    if (c->frame_status != VD_OK) {
+        *err = c->frame_err;
+        return c->frame_status;
+    }
+    if (index_journal_pausing(index, &retry_ms)) {
+        return vd_fail(err, VD_UNAVAILABLE, NULL, "the store is away, tried again in %lld ms", (long long)retry_ms);
+    }
+    *tried = true;
+    index_chunk chunk = chunk_of(c);
+    return index_journal_write(index, &chunk, err);
+}
+
+/* Another status than OK: nothing may be applied, and every op has its answer. */
+static vd_status journal_group(commit *c, index_op *group, vd_error *err) {
+    vd_index *index = c->index;
+    if (!index->owner->store) {
+        return VD_OK;
+    }
+    if (!somebody_waits(group)) {
+        return keep_group(c, group, err);
+    }
+    bool tried = false;
+    vd_status status = try_store(c, &tried, err);
+    if (status == VD_OK) {
+        return VD_OK;
+    }
+    if (!index->owner->store->v->remote || status != VD_UNAVAILABLE) {
+        journal_failed(index, group, status, err);
+        return status;
+    }
+    vd_error cause = *err;
+    if (tried) {
+        metric_add(index->owner->journal_failures, 1);
+        log_event(LOG_WARN, "the store is away: writes are kept in memory until it is back", "index=%s error=%s",
+                  index->name, cause.text);
+    }
+    status = restage(c, group, tried, &cause, err);
+    if (status != VD_OK) {
+        fail_all(group, status, err);
+        return status;
+    }
+    return c->logged ? keep_group(c, group, err) : VD_UNAVAILABLE;
 }
 
 /* ---- apply ---- */
@@ -357,13 +409,18 @@ static void stop_writing(vd_index *index, index_op *group, const vd_error *cause
 
 static void settle(commit *c, index_op *group) {
     vd_index *index = c->index;
+    uint64_t now_ms = clock_unix_ms();
     for (index_op *op = group; op; op = op->next) {
         if (op->logged) {
-            dedupe_put(&index->dedupe, (uint8_t)op->kind, op->request_id, op->affected, op->length);
+            index->acked = op->sequence;
+            dedupe_answer answer = {
+                .sequence = op->sequence, .affected = op->affected, .length = op->length, .time_ms = now_ms};
+            dedupe_put(&index->dedupe, (uint8_t)op->kind, op->request_id, &answer);
         }
     }
-    index->in_doubt = false;
-    index->acked = index->next_sequence - 1;
+    pthread_mutex_lock(&index->lock);
+    index->changed = true;
+    pthread_mutex_unlock(&index->lock);
     atomic_store(&index->sequence, index->acked);
     atomic_store(&index->last_write_ms, clock_now_ms());
     index_refresh_stats(index);
@@ -376,6 +433,19 @@ static void answer_twins(index_op *group) {
             op->err = op->twin->err;
             op->affected = op->twin->affected;
             op->length = op->twin->length;
+            op->sequence = op->twin->sequence;
+        }
+    }
+}
+
+static void fill_receipts(const vd_index *index, index_op *group) {
+    bool stored = index->owner->store != NULL;
+    index_durability strongest = registry_strongest(index->owner);
+    for (index_op *op = group; op; op = op->next) {
+        op->reached = stored && op->sequence <= atomic_load(&index->durable) ? strongest : DURABILITY_MEMORY;
+        if (op->status == VD_OK && op->reached < op->min_durability) { /* an answer from before, still on its way */
+            vd_error cause = {.text = "it was applied, and waits for the store: try again"};
+            refuse(op, VD_UNAVAILABLE, &cause);
         }
     }
 }
@@ -383,24 +453,21 @@ static void answer_twins(index_op *group) {
 /* ---- the whole ---- */
 
 static vd_status prepare(commit *c, const index_op *group, vd_error *err) {
-    size_t adds = 0, deletes = 0, largest_delete = 0;
+    size_t largest_delete = 0;
     for (const index_op *op = group; op; op = op->next) {
         if (op->kind == JOURNAL_ADD) {
-            adds += op->count;
+            c->added += op->count;
         } else {
-            deletes += op->count;
+            c->deleted += op->count;
             largest_delete = op->count > largest_delete ? op->count : largest_delete;
         }
     }
-    vd_index *index = c->index;
-    c->items = calloc(adds ? adds : 1, sizeof *c->items);
+    c->items = calloc(c->added ? c->added : 1, sizeof *c->items);
     c->ids = calloc(largest_delete ? largest_delete : 1, sizeof *c->ids);
-    if (!c->items || !c->ids || !index_pending_prepare(&index->pending, adds + deletes)) {
-        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "no memory for a batch of %zu items", adds + deletes);
+    if (!c->items || !c->ids) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "no memory for a batch of %zu items", c->added + c->deleted);
     }
-    buffer_clear(&index->records);
-    c->length = vd_hnsw_count(index->engine);
-    return VD_OK;
+    return begin_staging(c, err);
 }
 
 /* A group whose records were large must not pin its buffer for ever. */
@@ -415,6 +482,7 @@ void index_commit(vd_index *index, index_op *group) {
     }
     c.first_sequence = index->next_sequence;
     if (status == VD_OK) {
+        put_needed_frame(&c, group);
         status = prepare(&c, group, &err);
     }
     for (index_op *op = group; op && status == VD_OK; op = op->next) {
@@ -428,22 +496,18 @@ void index_commit(vd_index *index, index_op *group) {
         fail_all(group, status, &err);
         goto end;
     }
-    if (c.logged) {
-        status = journal_group(&c, &err);
-        if (status != VD_OK) {
-            journal_failed(index, group, status, &err);
+    if (c.logged && journal_group(&c, group, &err) == VD_OK) {
+        status = apply(&c, group, &err);
+        if (status == VD_OK) {
+            settle(&c, group);
         } else {
-            status = apply(&c, group, &err);
-            if (status == VD_OK) {
-                settle(&c, group);
-            } else {
-                stop_writing(index, group, &err);
-            }
+            stop_writing(index, group, &err);
         }
     }
     answer_twins(group);
+    fill_receipts(index, group);
 end:
-    if (c.staged_items) { /* whatever was not used of it: items that were not there, a journal that refused */
+    if (c.added) { /* whatever was not used of it: items that were not there, a journal that refused */
         (void)vd_hnsw_reserve(index->engine, 0, 0, NULL);
     }
     if (index->records.capacity > KEPT_RECORD_BYTES) {

@@ -117,10 +117,15 @@ static vd_status take_params(vd_index *index, const lhv1_params *params, uint64_
     index->params.metric = params->metric;
     atomic_store(&index->params_known, true);
     vd_status status = VD_OK;
-    if (params->has_epoch && own_name) {
+    static const uint8_t zeros[LHV1_EPOCH_BYTES] = {0}; /* the catalog's, no index's */
+    if (params->has_epoch && own_name && memcmp(params->epoch, zeros, sizeof zeros) != 0) {
         memcpy(index->epoch, params->epoch, sizeof index->epoch);
         index->epoch_known = true;
         status = registry_claim_journal(index->owner, index, err);
+        if (status == VD_OK && catalog_is_gone(&index->owner->catalog, params->epoch)) {
+            index->leftover = true;
+            return vd_fail(err, VD_NOT_FOUND, NULL, "deleted");
+        }
     } else {
         registry_new_epoch(index->epoch);
         index->needs_frame = true;
@@ -177,6 +182,10 @@ void index_load(vd_index *index) {
     if (status == VD_OK) {
         calibrate_first(index);
         status = index_make_tasks(index, &err);
+    }
+    if (index->leftover) {
+        registry_discard(index->owner, index);
+        return;
     }
     if (status == VD_CANCELLED && atomic_load(&index->owner->closing)) {
         return; /* stays LOADING: nothing may be saved from half an index */

@@ -8,8 +8,8 @@
  *          one had been durable: that is damage, and the index is quarantined
  * A BEGIN that claims more than has been read up to there means that acknowledged records are missing: quarantined too.
  *
- * Request ids are remembered from the records that are replayed, and from no other: one that the frame's position covers may have
- * been refused, and the segment whose BEGIN said so be gone.
+ * Request ids are remembered from the records that are replayed, and from those that each save leaves behind (REQUESTS): a record
+ * that the frame's position covers may have been refused, and the segment whose BEGIN said so be gone.
  *
  * Consecutive adds go to the engine together. Sequence numbers go on above everything ever seen, void or not, so that no number
  * and no segment key is used twice.
@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "registry/registry_int.h"
 
@@ -40,6 +41,7 @@ typedef struct replay {
     arena arena;
     uint64_t reached;  /* last record applied, or in the frame */
     uint64_t greatest; /* of all sequence numbers seen, keys included */
+    uint64_t now_ms;   /* since 1970: taken for the time of records, which do not say theirs */
     uint64_t records;
     /* adds that wait for the engine; their ids point into the segment's bytes */
     vd_hnsw_item *items;
@@ -128,12 +130,27 @@ static vd_status replay_delete(replay *r, const journal_record *record, vd_error
 
 /* ---- records ---- */
 
+static void replay_requests(replay *r, const journal_record *record) {
+    for (size_t i = 0; i < record->request_count; i++) {
+        const journal_request *request = &record->requests[i];
+        dedupe_answer answer = {.sequence = request->sequence,
+                                .affected = request->affected,
+                                .length = request->length,
+                                .time_ms = request->time_ms};
+        dedupe_put(&r->index->dedupe, (uint8_t)request->kind, request->id, &answer);
+    }
+}
+
 static vd_status replay_record(replay *r, size_t s, const journal_record *record, vd_error *err) {
     vd_status status = VD_OK;
     if (record->sequence <= r->reached) {
         return VD_OK; /* the frame has it */
     }
-    dedupe_put(&r->index->dedupe, (uint8_t)record->kind, record->request_id, record->item_count, record->length_after);
+    dedupe_answer answer = {.sequence = record->sequence,
+                            .affected = record->item_count,
+                            .length = record->length_after,
+                            .time_ms = r->now_ms};
+    dedupe_put(&r->index->dedupe, (uint8_t)record->kind, record->request_id, &answer);
     if (record->kind == JOURNAL_ADD) {
         for (size_t i = 0; status == VD_OK && i < record->item_count; i++) {
             status = replay_item(r, s, &record->items[i], err);
@@ -199,7 +216,11 @@ static vd_status replay_segment(replay *r, size_t s, vd_error *err) {
             }
             continue;
         }
-        if (before == 0 || (previous && record.sequence != previous + 1)) {
+        if (before != 0 && record.kind == JOURNAL_REQUESTS) {
+            replay_requests(r, &record);
+            continue;
+        }
+        if (before == 0 || record.kind > JOURNAL_DELETE || (previous && record.sequence != previous + 1)) {
             return damaged(r, s, err, "records are missing");
         }
         previous = record.sequence;
@@ -290,6 +311,7 @@ vd_status index_replay(vd_index *index, uint64_t reached, uint64_t frame_bytes, 
                 .count = index->segment_count,
                 .reached = reached,
                 .greatest = reached,
+                .now_ms = clock_unix_ms(),
                 .bytes_before = frame_bytes};
     arena_init(&r.arena, NULL, 0);
     vd_status status = VD_OK;
@@ -319,8 +341,9 @@ vd_status index_replay(vd_index *index, uint64_t reached, uint64_t frame_bytes, 
         index->acked = r.reached;
         index->next_sequence = r.greatest + 1;
         atomic_store(&index->sequence, r.reached);
+        atomic_store(&index->durable, r.reached);
         pthread_mutex_lock(&index->lock);
-        index->changed = r.count > 0;
+        index->changed = r.records > 0;
         index_count_journal_locked(index);
         pthread_mutex_unlock(&index->lock);
     }

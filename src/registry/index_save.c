@@ -1,8 +1,8 @@
 /*
  * index_save.c - the frame of an index: when one is due, taking a consistent picture, streaming it to the store.
  *
- * Under the turn a save does two quick things: it closes the journal segment, so that the next write begins a new one, and it
- * takes the position P (the last sequence number given out) together with the engine's snapshot. The frame says "sequence
+ * Under the turn a save does three quick things: it closes the journal segment, so that the next write begins a new one, it puts the
+ * request ids that are still remembered into that new one, since their own records are about to go, and it takes the position P (the last sequence number given out) together with the engine's snapshot. The frame says "sequence
  * P" and holds exactly what the records up to P have made; it is encoded node by node into the put while writes go on. Once
  * the put is committed, the segments that existed at P are superfluous and are removed. If anything fails the old frame and
  * all segments stand, nothing is lost, and the save is tried again later, each time after a longer pause.
@@ -137,12 +137,24 @@ static vd_status take_picture(vd_index *index, vd_hnsw_snapshot **snapshot, uint
     if (index->write_fault[0]) { /* the frame would claim what memory does not hold */
         return vd_fail(err, VD_FAILED_PRECONDITION, NULL, "%s", index->write_fault);
     }
-    if (index->log) {
-        index->owner->store->v->log_close(index->log);
-        index->log = NULL;
+    int64_t retry_ms;
+    if (index_journal_pausing(index, &retry_ms)) { /* writers wait for the turn while a store that is away is tried */
+        return vd_fail(err, VD_UNAVAILABLE, NULL, "the store is away, tried again in %lld ms", (long long)retry_ms);
     }
+    index_journal_close(index);
     *position = index->next_sequence - 1;
-    vd_status status = vd_hnsw_snapshot_begin(index->engine, snapshot, err);
+    vd_status status = VD_OK;
+    if (index->backlog && !index->needs_frame) { /* a segment that claims them must not be there before they are */
+        status = index_journal_write(index, NULL, err);
+        index_journal_close(index);
+        *position = index->next_sequence - 1;
+    }
+    if (status == VD_OK) {
+        status = index_journal_carry_requests(index, err);
+    }
+    if (status == VD_OK) {
+        status = vd_hnsw_snapshot_begin(index->engine, snapshot, err);
+    }
     if (status == VD_OK) {
         pthread_mutex_lock(&index->lock);
         index->changed = false;
@@ -199,6 +211,10 @@ vd_status index_save_in_turn(vd_index *index, vd_error *err) {
     }
     if (status == VD_OK) {
         index->needs_frame = false;
+        index_journal_forget(index, position);
+        if (atomic_load(&index->durable) < index->acked && index->acked <= position) {
+            atomic_store(&index->durable, index->acked);
+        }
     }
     index_saving_end(index);
     return status;
@@ -290,6 +306,10 @@ void index_request_tasks(vd_index *index) {
             if (delay_ms >= 0) {
                 saver_request(index->save_task, delay_ms);
             }
+        }
+        int64_t flush_ms = index->flush_task ? index_flush_delay(index) : -1;
+        if (flush_ms >= 0) {
+            saver_request(index->flush_task, flush_ms);
         }
         request_calibration_locked(index);
     }

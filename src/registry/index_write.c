@@ -52,9 +52,14 @@ static vd_status check_count(size_t count, const char *what, vd_error *err) {
     return VD_OK;
 }
 
-static vd_status op_init(index_op *op, journal_kind kind, size_t count, bytes request_id, vd_error *err) {
-    *op = (index_op){.kind = kind, .count = count, .request_id = request_id};
-    op->record_bytes = RECORD_OVERHEAD_BYTES + request_id.size;
+static vd_status op_init(index_op *op, journal_kind kind, size_t count, const index_write *how, vd_error *err) {
+    *op = (index_op){.kind = kind,
+                     .count = count,
+                     .given = count,
+                     .request_id = how->request_id,
+                     .durability = how->durability,
+                     .min_durability = how->min_durability};
+    op->record_bytes = RECORD_OVERHEAD_BYTES + how->request_id.size;
     op->items = calloc(count, sizeof *op->items);
     if (op->items && kind == JOURNAL_ADD) {
         op->payloads = calloc(count, sizeof *op->payloads);
@@ -117,22 +122,52 @@ static vd_status prepare_item(const vd_index *index, index_op *op, const index_i
     return VD_OK;
 }
 
-/* Runs a prepared op and hands its answer over. */
-static vd_status run(vd_index *index, index_op *op, vd_error *err) {
-    index_turn_write(index, op);
-    index_request_tasks(index); /* also after a failure: then a save is wanted */
-    if (op->status != VD_OK && err) {
-        *err = op->err;
+/* What every write needs, before anything of it is looked at. The levels in *how are made definite. */
+static vd_status begin(const vd_index *index, const index_write *given, index_write *how, vd_error *err) {
+    vd_status status = index_check_ready((vd_index *)index, err);
+    *how = given ? *given : (index_write){0};
+    if (status == VD_OK) {
+        status = dedupe_check_id(how->request_id, err);
     }
-    return op->status;
+    if (status != VD_OK) {
+        return status;
+    }
+    index_durability strongest = registry_strongest(index->owner);
+    if (how->min_durability > strongest) {
+        return vd_fail(err, VD_FAILED_PRECONDITION, "min_durability",
+                       "min_durability: \"%s\" is more than this server has (\"%s\")",
+                       index_durability_name(how->min_durability), index_durability_name(strongest));
+    }
+    if (how->durability == DURABILITY_DEFAULT || how->durability > strongest) {
+        how->durability = strongest;
+    }
+    return VD_OK;
 }
 
-vd_status index_add(vd_index *index, const index_item *items, size_t count, bytes request_id, index_add_result *result,
-                    vd_error *err) {
-    vd_status status = index_check_ready(index, err);
-    if (status == VD_OK) {
-        status = dedupe_check_id(request_id, err);
+/* Runs a prepared op and hands its answer over. */
+static vd_status run(vd_index *index, index_op *op, index_write_result *result, vd_error *err) {
+    index_turn_write(index, op);
+    index_request_tasks(index); /* also after a failure: then a save is wanted */
+    if (op->status != VD_OK) {
+        if (err) {
+            *err = op->err;
+        }
+        return op->status;
     }
+    if (result) {
+        *result = (index_write_result){.affected = op->affected, .length = op->length};
+        result->receipt.sequence = op->sequence;
+        result->receipt.durability = op->reached;
+        result->fell_short = op->reached < registry_strongest(index->owner);
+        index_copy_epoch(index, result->receipt.epoch);
+    }
+    return VD_OK;
+}
+
+vd_status index_add(vd_index *index, const index_item *items, size_t count, const index_write *given,
+                    index_write_result *result, vd_error *err) {
+    index_write how;
+    vd_status status = begin(index, given, &how, err);
     if (status == VD_OK) {
         status = check_count(count, "items", err);
     }
@@ -140,7 +175,7 @@ vd_status index_add(vd_index *index, const index_item *items, size_t count, byte
         return status;
     }
     index_op op;
-    status = op_init(&op, JOURNAL_ADD, count, request_id, err);
+    status = op_init(&op, JOURNAL_ADD, count, &how, err);
     if (status != VD_OK) {
         return status;
     }
@@ -148,21 +183,16 @@ vd_status index_add(vd_index *index, const index_item *items, size_t count, byte
         status = prepare_item(index, &op, &items[i], i, err);
     }
     if (status == VD_OK) {
-        status = run(index, &op, err);
-    }
-    if (status == VD_OK) {
-        *result = (index_add_result){.added = op.affected, .length = op.length};
+        status = run(index, &op, result, err);
     }
     op_fini(&op);
     return status;
 }
 
-vd_status index_delete_items(vd_index *index, const bytes *ids, size_t count, bytes request_id, uint64_t *deleted,
-                             vd_error *err) {
-    vd_status status = index_check_ready(index, err);
-    if (status == VD_OK) {
-        status = dedupe_check_id(request_id, err);
-    }
+vd_status index_delete_items(vd_index *index, const bytes *ids, size_t count, const index_write *given,
+                             index_write_result *result, vd_error *err) {
+    index_write how;
+    vd_status status = begin(index, given, &how, err);
     if (status == VD_OK) {
         status = check_count(count, "ids", err);
     }
@@ -173,7 +203,7 @@ vd_status index_delete_items(vd_index *index, const bytes *ids, size_t count, by
         return status;
     }
     index_op op;
-    status = op_init(&op, JOURNAL_DELETE, count, request_id, err);
+    status = op_init(&op, JOURNAL_DELETE, count, &how, err);
     if (status != VD_OK) {
         return status;
     }
@@ -181,10 +211,7 @@ vd_status index_delete_items(vd_index *index, const bytes *ids, size_t count, by
         op.items[i].id = (vd_id){(const char *)ids[i].data, (uint32_t)ids[i].size};
         op.record_bytes += ids[i].size + ITEM_OVERHEAD_BYTES;
     }
-    status = run(index, &op, err);
-    if (status == VD_OK && deleted) {
-        *deleted = op.affected;
-    }
+    status = run(index, &op, result, err);
     op_fini(&op);
     return status;
 }

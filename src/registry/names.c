@@ -14,8 +14,6 @@
 #define SUFFIX         ".lhv1"
 #define JOURNAL        ".journal/"
 #define JOURNAL_PREFIX PREFIX JOURNAL
-/* A key of a journal folder must be hexadecimal; no segment's is that short. */
-#define TOMBSTONE      "dead"
 #define SEQUENCE_CHARS 16u
 
 vd_status registry_name_check(bytes name, vd_error *err) {
@@ -49,20 +47,10 @@ void registry_frame_key(bytes name, char out[FRAME_KEY_MAX]) {
     snprintf(out, FRAME_KEY_MAX, PREFIX "%.*s" SUFFIX, (int)name.size, (const char *)name.data);
 }
 
-static void journal_key(const uint8_t epoch[LHV1_EPOCH_BYTES], const char *last, char out[JOURNAL_KEY_MAX]) {
+void registry_segment_key(const uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t first, char out[JOURNAL_KEY_MAX]) {
     char hex[2 * LHV1_EPOCH_BYTES + 1];
     hex_encode(epoch, LHV1_EPOCH_BYTES, hex);
-    snprintf(out, JOURNAL_KEY_MAX, JOURNAL_PREFIX "%s/%s", hex, last);
-}
-
-void registry_segment_key(const uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t first, char out[JOURNAL_KEY_MAX]) {
-    char last[SEQUENCE_CHARS + 1];
-    snprintf(last, sizeof last, "%016llx", (unsigned long long)first);
-    journal_key(epoch, last, out);
-}
-
-void registry_tombstone_key(const uint8_t epoch[LHV1_EPOCH_BYTES], char out[JOURNAL_KEY_MAX]) {
-    journal_key(epoch, TOMBSTONE, out);
+    snprintf(out, JOURNAL_KEY_MAX, JOURNAL_PREFIX "%s/%016llx", hex, (unsigned long long)first);
 }
 
 bool registry_parse_frame_key(const char *key, bytes *name) {
@@ -75,7 +63,7 @@ bool registry_parse_frame_key(const char *key, bytes *name) {
     return registry_name_check(*name, NULL) == VD_OK;
 }
 
-bool registry_parse_journal_key(const char *key, uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t *first, bool *tombstone) {
+bool registry_parse_journal_key(const char *key, uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t *first) {
     size_t prefix = strlen(JOURNAL_PREFIX);
     if (strncmp(key, JOURNAL_PREFIX, prefix) != 0) {
         return false;
@@ -84,11 +72,6 @@ bool registry_parse_journal_key(const char *key, uint8_t epoch[LHV1_EPOCH_BYTES]
     const char *slash = strchr(hex, '/');
     if (!slash || !hex_decode(hex, (size_t)(slash - hex), epoch, LHV1_EPOCH_BYTES)) {
         return false;
-    }
-    *tombstone = strcmp(slash + 1, TOMBSTONE) == 0;
-    *first = 0;
-    if (*tombstone) {
-        return true;
     }
     uint8_t big_endian[SEQUENCE_CHARS / 2];
     if (!hex_decode(slash + 1, strlen(slash + 1), big_endian, sizeof big_endian)) {

@@ -2,7 +2,7 @@
  * registry.c - the map from names to indexes: finding, listing, summing up, and the order of stopping.
  *
  * Threading: `map_lock` guards the sorted array and is held for a binary search or a copy of pointers, never over the store or
- * the engine. `lock` guards who is busy with which name, remembered request ids and the loading queue. No thread holds both,
+ * the engine. `lock` guards who is busy with which name and the loading queue. No thread holds both,
  * nor either of them while it waits for an index.
  */
 #include <stdlib.h>
@@ -104,13 +104,18 @@ vd_status registry_acquire(registry *r, bytes name, vd_index **out, vd_error *er
     }
     pthread_rwlock_unlock(&r->map_lock);
     if (!index) {
-        return vd_fail(err, VD_NOT_FOUND, NULL, "not found");
+        vd_status status = registry_check_listed(r, err);
+        return status == VD_OK ? vd_fail(err, VD_NOT_FOUND, NULL, "not found") : status;
     }
     *out = index;
     return VD_OK;
 }
 
 vd_status registry_list(registry *r, arena *a, bytes **names, size_t *count, vd_error *err) {
+    vd_status status = registry_check_listed(r, err);
+    if (status != VD_OK) {
+        return status;
+    }
     pthread_rwlock_rdlock(&r->map_lock);
     size_t n = r->count;
     bytes *list = arena_calloc(a, n ? n : 1, sizeof *list);
@@ -132,8 +137,54 @@ vd_status registry_list(registry *r, arena *a, bytes **names, size_t *count, vd_
     return VD_OK;
 }
 
+index_durability registry_strongest(const registry *r) {
+    return !r->store ? DURABILITY_MEMORY : r->store->v->remote ? DURABILITY_STORE : DURABILITY_LOCAL;
+}
+
+vd_index **registry_acquire_all(registry *r, size_t *count) {
+    pthread_rwlock_rdlock(&r->map_lock);
+    vd_index **all = calloc(r->count ? r->count : 1, sizeof(vd_index *));
+    *count = all ? r->count : 0;
+    for (size_t i = 0; i < *count; i++) {
+        all[i] = r->map[i];
+        index_acquire(all[i]);
+    }
+    pthread_rwlock_unlock(&r->map_lock);
+    return all;
+}
+
+vd_status registry_flush(registry *r, uint32_t *flushed, vd_error *err) {
+    size_t count;
+    vd_index **all = registry_acquire_all(r, &count);
+    if (!all) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "no memory for a list of the indexes");
+    }
+    *flushed = 0;
+    vd_status first = VD_OK;
+    for (size_t i = 0; i < count; i++) {
+        vd_error one;
+        vd_status status = VD_OK;
+        if (index_check_ready(all[i], NULL) == VD_OK) { /* else nothing of it is only in memory */
+            status = index_flush(all[i], &one);
+            *flushed += status == VD_OK;
+        }
+        if (status != VD_OK && first == VD_OK) {
+            first = vd_fail(err, status, NULL, "%s: %s", all[i]->name, one.text);
+            if (err) {
+                err->retry_after_s = one.retry_after_s;
+            }
+        }
+        index_release(all[i]);
+    }
+    free(all);
+    return first;
+}
+
 void registry_get_summary(registry *r, registry_summary *out) {
-    *out = (registry_summary){.durable = r->store != NULL};
+    *out = (registry_summary){.durable = r->store != NULL,
+                              .store_away = atomic_load(&r->indexes_without_store) > 0,
+                              .backlog_bytes = atomic_load(&r->backlog_bytes),
+                              .strongest = registry_strongest(r)};
     pthread_rwlock_rdlock(&r->map_lock);
     out->indexes = (uint32_t)r->count;
     for (size_t i = 0; i < r->count; i++) {
@@ -150,7 +201,8 @@ void registry_get_summary(registry *r, registry_summary *out) {
         }
     }
     pthread_rwlock_unlock(&r->map_lock);
-    out->ready = out->loading == 0;
+    out->listed = atomic_load(&r->listed);
+    out->ready = out->listed && out->loading == 0;
 }
 
 /* ---- stopping ---- */
@@ -165,6 +217,9 @@ static void stop_index(vd_index *index) {
     if (index->save_task) {
         saver_cancel(index->save_task);
     }
+    if (index->flush_task) {
+        saver_cancel(index->flush_task);
+    }
     saver_cancel(index->calibrate_task);
     index_turn_take(index, TURN_OWNER);
     index_turn_refuse(index, VD_UNAVAILABLE, "the server is stopping");
@@ -172,19 +227,25 @@ static void stop_index(vd_index *index) {
     bool save = index->owner->store && (index->changed || index->save_wanted);
     pthread_mutex_unlock(&index->lock);
     vd_error err;
+    if (index->backlog && index_journal_write(index, NULL, &err) != VD_OK) {
+        log_event(LOG_ERROR,
+                  "writes that were acknowledged at \"memory\" are lost with the stop, unless the frame holds them",
+                  "index=%s bytes=%llu error=%s", index->name, (unsigned long long)atomic_load(&index->backlog_bytes),
+                  err.text);
+    }
     if (save && index_save_in_turn(index, &err) != VD_OK) {
         log_event(LOG_ERROR, "index could not be saved at the stop: its journal holds what was acknowledged",
                   "index=%s error=%s", index->name, err.text);
     }
-    if (index->log) {
-        index->owner->store->v->log_close(index->log);
-        index->log = NULL;
-    }
+    index_journal_close(index);
+    index_journal_forget(index, UINT64_MAX);
     index_turn_give(index);
     /* an index that somebody still holds outlives the saver */
     saver_task_free(index->save_task);
+    saver_task_free(index->flush_task);
     saver_task_free(index->calibrate_task);
     index->save_task = NULL;
+    index->flush_task = NULL;
     index->calibrate_task = NULL;
 }
 
@@ -192,7 +253,13 @@ void registry_close(registry *r) {
     if (!r) {
         return;
     }
+    pthread_mutex_lock(&r->lock);
     atomic_store(&r->closing, true);
+    pthread_cond_broadcast(&r->changed); /* the lister */
+    pthread_mutex_unlock(&r->lock);
+    if (r->has_lister) {
+        pthread_join(r->lister, NULL);
+    }
     for (uint32_t i = 0; i < r->loader_count; i++) {
         pthread_join(r->loaders[i], NULL);
     }
@@ -203,6 +270,7 @@ void registry_close(registry *r) {
         index_release(r->map[i]);
     }
     saver_free(r->saver);
+    catalog_fini(&r->catalog);
     objstore_close(r->store);
     for (size_t i = 0; i < r->journal_count; i++) {
         free(r->journals[i].segments);
@@ -210,11 +278,9 @@ void registry_close(registry *r) {
     free(r->journals);
     free(r->load_queue);
     free(r->loaders);
-    free(r->failed_creates);
     free(r->printed);
     free(r->busy);
     free(r->map);
-    dedupe_fini(&r->requests);
     pthread_mutex_destroy(&r->print_lock);
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);

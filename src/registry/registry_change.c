@@ -1,13 +1,13 @@
 /*
  * registry_change.c - making and deleting an index.
  *
- * Both are answered only when the store has done its part: the frame of a new index is put (if absent) before it appears in
- * the map; the files of a deleted one are gone before it disappears from it. In between, everybody else who wants to create or
- * delete that name waits, and nobody else notices.
+ * A create is a record in the catalog, then the frame (put if absent), then the index appears in the map. A delete is a record in
+ * the catalog, then the files go, then the index disappears. In between, everybody else who wants to create or delete that
+ * name waits, and nobody else notices.
  *
- * A request id that comes again gets its first answer: NNG's REQ sends again when an answer is late, and "already exists" or
- * "not found" would then be the answer to a success. The window is in memory: after a restart a resent create is refused
- * with ALREADY_EXISTS and a resent delete with NOT_FOUND.
+ * A request id that comes again gets its first answer, after a restart too: NNG's REQ sends again when an answer is late, and
+ * "already exists" or "not found" would then be the answer to a success. A create whose record is there was a success when an
+ * index of its epoch is, or was until somebody dropped it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,31 +15,8 @@
 #include "base/log.h"
 #include "registry/registry_int.h"
 
-enum { REQUEST_CREATE = 0x40, REQUEST_DELETE = 0x41 };
-
 /* Readers of a deleted index are let go first; they hold it for one search. */
 #define DELETE_WAIT_MS 10000
-
-/* ---- request ids ---- */
-
-/* The name is a part of the key: an id that is used for another index is another request. */
-static uint64_t name_hash(bytes name) {
-    return (uint64_t)crc32c(0, name.data, name.size) << 32 | (uint32_t)name.size;
-}
-
-static bool answered_before(registry *r, uint8_t kind, bytes name, bytes request_id) {
-    pthread_mutex_lock(&r->lock);
-    const dedupe_entry *seen = dedupe_find(&r->requests, kind, request_id);
-    bool found = seen && seen->affected == name_hash(name);
-    pthread_mutex_unlock(&r->lock);
-    return found;
-}
-
-static void remember(registry *r, uint8_t kind, bytes name, bytes request_id) {
-    pthread_mutex_lock(&r->lock);
-    dedupe_put(&r->requests, kind, request_id, name_hash(name), 0);
-    pthread_mutex_unlock(&r->lock);
-}
 
 /* ---- create ---- */
 
@@ -109,38 +86,26 @@ static bool stored_epoch(registry *r, bytes name, uint8_t epoch[LHV1_EPOCH_BYTES
     return found;
 }
 
-/* A put that failed may have reached the store all the same (the rename is done, the sync of the folder was refused). Take the
- * frame away; when that fails too, remember its epoch, so that the next create of the name knows it for its own. */
-static void forget_failed_frame(registry *r, const vd_index *index) {
+/* A put that failed may have reached the store all the same (the rename is done, the sync of the folder was refused): such a frame is
+ * void, by a record if the store takes one, and goes with the next create of the name or the next start. */
+static void withdraw_create(registry *r, const vd_index *index) {
+    bytes name = index->params.name;
+    if (catalog_write(&r->catalog, JOURNAL_WITHDRAWN, name, index->epoch, (bytes){NULL, 0}, NULL) != VD_OK) {
+        catalog_note_void(&r->catalog, name, index->epoch);
+    }
     char key[FRAME_KEY_MAX];
-    registry_frame_key(index->params.name, key);
+    registry_frame_key(name, key);
     uint8_t epoch[LHV1_EPOCH_BYTES];
-    if (stored_epoch(r, index->params.name, epoch) && memcmp(epoch, index->epoch, sizeof epoch) == 0 &&
+    if (stored_epoch(r, name, epoch) && memcmp(epoch, index->epoch, sizeof epoch) == 0 &&
         r->store->v->remove(r->store, key, NULL) == VD_OK) {
-        return;
+        catalog_settle(&r->catalog, index->epoch);
     }
-    pthread_mutex_lock(&r->lock);
-    uint8_t(*epochs)[LHV1_EPOCH_BYTES] =
-        realloc(r->failed_creates, (r->failed_create_count + 1) * sizeof *r->failed_creates);
-    if (epochs) {
-        r->failed_creates = epochs;
-        memcpy(epochs[r->failed_create_count++], index->epoch, LHV1_EPOCH_BYTES);
-    }
-    pthread_mutex_unlock(&r->lock);
 }
 
-static bool is_failed_create(registry *r, bytes name) {
+/* A leftover of an index that was dropped, or never made, stands in the way. */
+static bool is_leftover(registry *r, bytes name) {
     uint8_t epoch[LHV1_EPOCH_BYTES];
-    if (!stored_epoch(r, name, epoch)) {
-        return false;
-    }
-    bool found = false;
-    pthread_mutex_lock(&r->lock);
-    for (size_t i = 0; i < r->failed_create_count && !found; i++) {
-        found = memcmp(r->failed_creates[i], epoch, LHV1_EPOCH_BYTES) == 0;
-    }
-    pthread_mutex_unlock(&r->lock);
-    return found;
+    return stored_epoch(r, name, epoch) && catalog_is_gone(&r->catalog, epoch);
 }
 
 static vd_status store_failed(vd_status status, vd_error *err) {
@@ -164,7 +129,7 @@ static vd_status store_failed(vd_status status, vd_error *err) {
 
 static vd_status put_new_frame(registry *r, vd_index *index, vd_error *err) {
     vd_status status = index_put_first(index, err);
-    if (status == VD_ALREADY_EXISTS && is_failed_create(r, index->params.name)) {
+    if (status == VD_ALREADY_EXISTS && is_leftover(r, index->params.name)) {
         char key[FRAME_KEY_MAX];
         registry_frame_key(index->params.name, key);
         status = r->store->v->remove(r->store, key, err);
@@ -179,11 +144,20 @@ static vd_status put_new_frame(registry *r, vd_index *index, vd_error *err) {
         return vd_fail(err, status, "name",
                        "index already exists in the store, where something else has put it since the start");
     }
-    forget_failed_frame(r, index);
+    withdraw_create(r, index);
     return store_failed(status, err);
 }
 
-static vd_status create_index(registry *r, const index_params *params, vd_error *err) {
+static vd_status put_new_index(registry *r, vd_index *index, bytes request_id, vd_error *err) {
+    vd_status status = catalog_write(&r->catalog, JOURNAL_CREATED, index->params.name, index->epoch, request_id, err);
+    if (status != VD_OK) {
+        return store_failed(status, err);
+    }
+    return r->store ? put_new_frame(r, index, err) : VD_OK;
+}
+
+static vd_status create_index(registry *r, const index_params *params, bytes request_id, index_receipt *receipt,
+                              vd_error *err) {
     vd_index *index = index_new(r, params->name);
     if (!index) {
         return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "no memory for an index");
@@ -197,13 +171,15 @@ static vd_status create_index(registry *r, const index_params *params, vd_error 
     if (status == VD_OK) {
         status = index_make_tasks(index, err);
     }
-    if (status == VD_OK && r->store) {
-        status = put_new_frame(r, index, err);
+    if (status == VD_OK) {
+        status = put_new_index(r, index, request_id, err);
     }
     if (status != VD_OK) {
         index_release(index);
         return status;
     }
+    receipt->durability = registry_strongest(r);
+    memcpy(receipt->epoch, index->epoch, sizeof receipt->epoch);
     index_set_ready(index);
     pthread_rwlock_wrlock(&r->map_lock);
     bool room = r->count < VD_INDEXES_MAX; /* others may have been faster */
@@ -214,7 +190,7 @@ static vd_status create_index(registry *r, const index_params *params, vd_error 
     if (!room) {
         status = vd_fail(err, VD_RESOURCE_EXHAUSTED, NULL, "at most %d indexes", VD_INDEXES_MAX);
         if (r->store) {
-            forget_failed_frame(r, index);
+            withdraw_create(r, index);
         }
         index_release(index);
         return status;
@@ -231,10 +207,39 @@ static vd_status check_open(registry *r, vd_error *err) {
         }
         return VD_UNAVAILABLE;
     }
-    return VD_OK;
+    return registry_check_listed(r, err);
 }
 
-vd_status registry_create(registry *r, const index_params *params, bytes request_id, vd_error *err) {
+/* OK with *made: this create has been answered with success before. UNAVAILABLE: not known before the index is loaded. */
+static vd_status made_before(registry *r, bytes name, bytes request_id, index_receipt *receipt, bool *made,
+                             vd_error *err) {
+    catalog_entry entry;
+    *made = false;
+    if (!catalog_find(&r->catalog, JOURNAL_CREATED, name, request_id, &entry)) {
+        return VD_OK;
+    }
+    receipt->durability = registry_strongest(r);
+    memcpy(receipt->epoch, entry.epoch, sizeof receipt->epoch);
+    vd_index *index;
+    if (registry_acquire(r, name, &index, NULL) != VD_OK) {
+        *made = catalog_was_dropped(&r->catalog, entry.epoch);
+        return VD_OK;
+    }
+    vd_status status = index_check_ready(index, err);
+    if (status == VD_OK) {
+        uint8_t epoch[LHV1_EPOCH_BYTES];
+        index_copy_epoch(index, epoch);
+        *made = memcmp(epoch, entry.epoch, sizeof epoch) == 0 || catalog_was_dropped(&r->catalog, entry.epoch);
+    }
+    index_release(index);
+    return status == VD_UNAVAILABLE ? status : VD_OK;
+}
+
+vd_status registry_create(registry *r, const index_params *params, bytes request_id, index_receipt *receipt,
+                          vd_error *err) {
+    index_receipt unused;
+    receipt = receipt ? receipt : &unused;
+    *receipt = (index_receipt){0};
     vd_status status = check_open(r, err);
     if (status == VD_OK) {
         status = dedupe_check_id(request_id, err);
@@ -248,13 +253,12 @@ vd_status registry_create(registry *r, const index_params *params, bytes request
     if (status != VD_OK) {
         return status;
     }
-    if (!answered_before(r, REQUEST_CREATE, params->name, request_id)) {
+    bool made;
+    status = made_before(r, params->name, request_id, receipt, &made, err);
+    if (status == VD_OK && !made) {
         status = check_free(r, params->name, err);
         if (status == VD_OK) {
-            status = create_index(r, params, err);
-        }
-        if (status == VD_OK) {
-            remember(r, REQUEST_CREATE, params->name, request_id);
+            status = create_index(r, params, request_id, receipt, err);
         }
     }
     registry_unbusy(r, &params->name);
@@ -263,14 +267,14 @@ vd_status registry_create(registry *r, const index_params *params, bytes request
 
 /* ---- delete ---- */
 
-static vd_status delete_index(registry *r, vd_index *index, vd_error *err) {
+static vd_status delete_index(registry *r, vd_index *index, bytes request_id, vd_error *err) {
     vd_status status = index_check_ready(index, err); /* one look: it may become ready meanwhile */
     switch (status) {
     case VD_OK:
-        status = index_drop(index, err);
+        status = index_drop(index, request_id, err);
         break;
     case VD_DATA_LOSS:
-        status = index_drop_quarantined(index, err);
+        status = index_drop_quarantined(index, request_id, err);
         break;
     default:
         return status;
@@ -298,15 +302,13 @@ vd_status registry_delete(registry *r, bytes name, bytes request_id, vd_error *e
     if (status != VD_OK) {
         return status;
     }
-    if (!answered_before(r, REQUEST_DELETE, name, request_id)) {
+    catalog_entry entry;
+    if (!catalog_find(&r->catalog, JOURNAL_DROPPED, name, request_id, &entry)) {
         vd_index *index;
         status = registry_acquire(r, name, &index, err);
         if (status == VD_OK) {
-            status = delete_index(r, index, err);
+            status = delete_index(r, index, request_id, err);
             index_release(index);
-        }
-        if (status == VD_OK) {
-            remember(r, REQUEST_DELETE, name, request_id);
         }
     }
     registry_unbusy(r, &name);

@@ -29,11 +29,9 @@
 vd_status registry_name_check(bytes name, vd_error *err);
 void registry_frame_key(bytes name, char out[FRAME_KEY_MAX]);
 void registry_segment_key(const uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t first, char out[JOURNAL_KEY_MAX]);
-/* The mark that an index was deleted on purpose and that what is left of its journal may go. */
-void registry_tombstone_key(const uint8_t epoch[LHV1_EPOCH_BYTES], char out[JOURNAL_KEY_MAX]);
 /* What a key of the store is; false for keys that mean nothing here. */
 bool registry_parse_frame_key(const char *key, bytes *name);
-bool registry_parse_journal_key(const char *key, uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t *first, bool *tombstone);
+bool registry_parse_journal_key(const char *key, uint8_t epoch[LHV1_EPOCH_BYTES], uint64_t *first);
 
 /* ---- metadata: metadata.c ---- */
 
@@ -80,13 +78,18 @@ pending_entry *index_pending_get(index_pending *p, const vd_hnsw *engine, vd_id 
 
 /* ---- remembered request ids: dedupe.c ---- */
 
+typedef struct dedupe_answer {
+    uint64_t sequence;
+    uint64_t affected; /* items added or deleted */
+    uint64_t length;   /* of the index afterwards */
+    uint64_t time_ms;  /* since 1970: when it was given */
+} dedupe_answer;
 typedef struct dedupe_entry {
     uint64_t hash;
     uint8_t id_size;
-    uint8_t kind; /* journal_kind, or a kind of the registry's own */
+    uint8_t kind; /* journal_kind */
     uint8_t id[VD_REQUEST_ID_MAX_BYTES];
-    uint64_t affected; /* items added or deleted */
-    uint64_t length;
+    dedupe_answer answer;
 } dedupe_entry;
 typedef struct dedupe_window {
     uint32_t limit;
@@ -103,10 +106,23 @@ void dedupe_fini(dedupe_window *w);
 bool dedupe_reserve(dedupe_window *w, uint32_t more); /* false: no memory */
 const dedupe_entry *dedupe_find(const dedupe_window *w, uint8_t kind, bytes id);
 /* Cannot fail after a reserve; without one it forgets silently when there is no memory. */
-void dedupe_put(dedupe_window *w, uint8_t kind, bytes id, uint64_t affected, uint64_t length);
+void dedupe_put(dedupe_window *w, uint8_t kind, bytes id, const dedupe_answer *answer);
+/* Entries in the order of their arrival, 0 the oldest; i below w->count. */
+const dedupe_entry *dedupe_at(const dedupe_window *w, uint32_t i);
 vd_status dedupe_check_id(bytes id, vd_error *err);
 
 /* ---- one index ---- */
+
+/* The records of one group of writes, on their way into the store. */
+typedef struct index_chunk {
+    struct index_chunk *next;
+    uint64_t first, last;  /* sequence numbers */
+    uint64_t acked_before; /* greatest acknowledged one when it was made: a segment that begins with it says so */
+    uint64_t synced;       /* greatest durable one at that time: likewise */
+    uint64_t key;          /* of the segment that begins with it; 0: not tried yet */
+    bytes records;
+    buffer owned; /* what `records` points into, once it is in the backlog */
+} index_chunk;
 
 typedef struct index_segment {
     uint64_t first;
@@ -120,9 +136,10 @@ typedef struct index_op {
     bytes request_id;
     journal_item *items;      /* owned array; ids, vectors and metadata belong to the caller's request */
     index_payload **payloads; /* owned, ADD only: what each item will carry */
-    size_t count;
-    size_t id_bytes;     /* of what is added */
-    size_t record_bytes; /* upper bound of the encoded record */
+    size_t count;             /* of them that are journalled */
+    size_t given;             /* of them at first */
+    size_t id_bytes;          /* of what is added */
+    size_t record_bytes;      /* upper bound of the encoded record */
     pthread_cond_t wake;
     bool done;
     bool logged;           /* has a record in the group */
@@ -131,6 +148,8 @@ typedef struct index_op {
     vd_status status;
     vd_error err;
     uint64_t affected, length;
+    uint64_t sequence;
+    index_durability durability, min_durability, reached;
 } index_op;
 
 struct vd_index {
@@ -144,7 +163,8 @@ struct vd_index {
     _Atomic uint32_t progress; /* millionths, while loading */
     vd_hnsw *engine;
     uint8_t epoch[LHV1_EPOCH_BYTES];
-    bool epoch_known; /* fixed once loaded */
+    bool epoch_known; /* fixed once loaded; the epoch itself changes with the turn and `lock` held */
+    bool leftover;    /* the frame is of an index that was dropped, or never made */
 
     pthread_mutex_t lock; /* guards: */
     pthread_cond_t turn_free;
@@ -167,6 +187,8 @@ struct vd_index {
     buffer records;
     index_pending pending;
     dedupe_window dedupe;
+    index_chunk *backlog, **backlog_end; /* applied and acknowledged, not in the store yet; oldest first */
+    uint32_t flush_failures;
     uint64_t next_sequence;
     uint64_t acked;        /* greatest sequence that was answered with success (or replayed) */
     bool needs_frame;      /* the store has no frame with our epoch: one goes first */
@@ -175,10 +197,12 @@ struct vd_index {
 
     /* for readers at any time: */
     _Atomic uint64_t sequence, journal_bytes, snapshot_bytes;
-    _Atomic int64_t last_write_ms;
+    _Atomic uint64_t durable; /* greatest sequence that the store has, with all before it */
+    _Atomic uint64_t backlog_bytes;
+    _Atomic int64_t last_write_ms, flush_not_before_ms;
 
-    saver_task *save_task, *calibrate_task; /* NULL when ephemeral (save) or not loaded */
-    uint32_t save_failures;                 /* of the save task alone */
+    saver_task *save_task, *flush_task, *calibrate_task; /* NULL when ephemeral (save, flush) or not loaded */
+    uint32_t save_failures;                              /* of the save task alone */
 };
 
 vd_index *index_new(registry *owner, bytes name); /* LOADING, one reference; NULL: no memory */
@@ -191,6 +215,9 @@ void index_set_ready(vd_index *index);
 void index_refresh_stats(vd_index *index);
 void index_quarantine(vd_index *index, const char *reason);
 void index_acquire(vd_index *index);
+void index_copy_epoch(vd_index *index, uint8_t out[LHV1_EPOCH_BYTES]);
+/* A fresh one: nothing that the store holds belongs to the index any more, and a frame goes before the next record. */
+void index_renew_epoch(vd_index *index);
 /* Sets sizes from the segment list. */
 void index_count_journal_locked(vd_index *index);
 
@@ -203,6 +230,25 @@ void index_turn_give(vd_index *index);
 void index_turn_write(vd_index *index, index_op *op);
 /* Answers every queued write. */
 void index_turn_refuse(vd_index *index, vd_status status, const char *text);
+
+/* ---- index_journal.c: all with the turn, but for the tasks ---- */
+/* Puts the backlog and then the group (may be NULL) into the store, durably and in order. After a failure the group's numbers are used
+ * up: part of it may be there. */
+vd_status index_journal_write(vd_index *index, index_chunk *group, vd_error *err);
+/* The store has just failed: it is left alone for a while, each time longer. */
+void index_journal_note_failure(vd_index *index);
+void index_journal_note_success(vd_index *index);
+/* true: a network store failed a moment ago and is not tried again for *retry_ms. */
+bool index_journal_pausing(const vd_index *index, int64_t *retry_ms);
+/* Adds the group to the backlog; it takes over index->records. UNAVAILABLE: too much waits. */
+vd_status index_journal_keep(vd_index *index, index_chunk *group, vd_error *err);
+/* Drops what a frame holds. */
+void index_journal_forget(vd_index *index, uint64_t position);
+/* Begins a segment with the request ids that are still remembered: a frame is about to make their own records superfluous. */
+vd_status index_journal_carry_requests(vd_index *index, vd_error *err);
+void index_journal_close(vd_index *index);
+void index_flush_run(void *index); /* the flush task */
+int64_t index_flush_delay(const vd_index *index);
 
 /* ---- index_commit.c ---- */
 /* Takes a group through journal and engine; sets status and results of each. Needs the turn. */
@@ -231,11 +277,54 @@ vd_status index_replay(vd_index *index, uint64_t reached, uint64_t frame_bytes, 
 
 /* ---- index_drop.c ---- */
 /* Deletes files; holds the index dead afterwards. On failure the index lives on. */
-vd_status index_drop(vd_index *index, vd_error *err);
+vd_status index_drop(vd_index *index, bytes request_id, vd_error *err);
 /* Moves the files of a quarantined index aside. */
-vd_status index_drop_quarantined(vd_index *index, vd_error *err);
+vd_status index_drop_quarantined(vd_index *index, bytes request_id, vd_error *err);
+/* Removes what a delete that was cut short has left: frame and journal. true: nothing is left. */
+bool index_drop_leftover(vd_index *index);
 /* Waits until the caller's reference is the last one, at most timeout_ms. */
 void index_wait_unused(vd_index *index, int64_t timeout_ms);
+
+/* ---- the catalog: which indexes are being made, and which are gone: catalog.c ---- */
+
+typedef struct catalog_entry {
+    journal_kind kind;
+    uint8_t epoch[LHV1_EPOCH_BYTES]; /* of the index */
+    uint8_t request_size;
+    uint8_t request[VD_REQUEST_ID_MAX_BYTES];
+    bool settled; /* DROPPED, WITHDRAWN: nothing of it is left in the store */
+    uint64_t sequence, time_ms;
+    char name[VD_INDEX_NAME_MAX_BYTES + 1];
+} catalog_entry;
+typedef struct catalog {
+    pthread_mutex_t lock; /* guards everything here, and is held while a record is made durable */
+    objstore *store;      /* NULL: in memory only */
+    objstore_log *log;
+    catalog_entry *entries; /* oldest first */
+    size_t count, capacity;
+    index_segment *segments;
+    size_t segment_count, segment_capacity;
+    uint64_t next_sequence, acked;
+    uint64_t bytes;
+} catalog;
+
+void catalog_init(catalog *c);
+void catalog_fini(catalog *c);
+/* Reads the segments that the store listed under the epoch of zeros. DATA_LOSS: damaged. Takes `segments`. */
+vd_status catalog_open(catalog *c, objstore *store, index_segment *segments, size_t count, vd_error *err);
+/* One record, durable when it returns OK, and remembered. */
+vd_status catalog_write(catalog *c, journal_kind kind, bytes name, const uint8_t epoch[LHV1_EPOCH_BYTES],
+                        bytes request_id, vd_error *err);
+/* Remembers what could not be written: that a frame of this epoch is void. */
+void catalog_note_void(catalog *c, bytes name, const uint8_t epoch[LHV1_EPOCH_BYTES]);
+/* The last entry of that kind and name with this request id; false when there is none. */
+bool catalog_find(catalog *c, journal_kind kind, bytes name, bytes request_id, catalog_entry *out);
+/* Whether an index of that epoch was dropped, or withdrawn. */
+bool catalog_is_gone(catalog *c, const uint8_t epoch[LHV1_EPOCH_BYTES]);
+bool catalog_was_dropped(catalog *c, const uint8_t epoch[LHV1_EPOCH_BYTES]);
+/* Nothing of that epoch is left in the store: the entry may be forgotten once it is old. */
+void catalog_settle(catalog *c, const uint8_t epoch[LHV1_EPOCH_BYTES]);
+void catalog_settle_all(catalog *c);
 
 /* ---- the registry ---- */
 
@@ -244,7 +333,6 @@ typedef struct journal_found {
     uint8_t epoch[LHV1_EPOCH_BYTES];
     index_segment *segments;
     size_t count, capacity;
-    bool tombstone;
     bool claimed;
     char name[VD_INDEX_NAME_MAX_BYTES + 1]; /* from its BEGIN record, once looked at; "" when unreadable */
 } journal_found;
@@ -253,8 +341,15 @@ struct registry {
     registry_options options;
     objstore *store;      /* owned; NULL: ephemeral */
     bool frames_left_out; /* the store has more than may be served; fixed once it is listed */
+    _Atomic bool listed;  /* what the store holds is known */
+    pthread_t lister;     /* waits for a store that was away at the start */
+    bool has_lister;
+    _Atomic bool leftovers_remain; /* of deletes: not everything could be removed at this start */
     saver *saver;
     _Atomic(metric *) saves, save_failures, journal_failures, journal_syncs; /* NULL until somebody wants them */
+    _Atomic uint64_t backlog_bytes;                                          /* of all indexes */
+    _Atomic uint32_t indexes_without_store; /* a network store failed them last time they tried */
+    catalog catalog;
 
     pthread_rwlock_t map_lock; /* guards: */
     vd_index **map;            /* sorted by name; VD_INDEXES_MAX entries */
@@ -264,9 +359,7 @@ struct registry {
     pthread_cond_t changed;
     const bytes **busy; /* names that are being created or deleted */
     size_t busy_count, busy_capacity;
-    dedupe_window requests;                      /* create and delete */
-    uint8_t (*failed_creates)[LHV1_EPOCH_BYTES]; /* frames that may have reached the store although their put failed */
-    size_t failed_create_count;
+    char list_reason[352]; /* why the store is not listed yet */
     vd_index **load_queue; /* smallest last: taken from the end */
     size_t load_count;
     uint32_t loaders_running;
@@ -291,7 +384,18 @@ void registry_unbusy(registry *r, const bytes *name);
 /* The index's epoch, and the journal of that epoch if there is one, become the index's alone: segments are moved to it. When
  * another index has the epoch already, this one gets a new one and needs a frame. OUT_OF_MEMORY. */
 vd_status registry_claim_journal(registry *r, vd_index *index, vd_error *err);
+index_durability registry_strongest(const registry *r);
+/* All that the map holds now, each acquired; free the array. NULL: no memory. */
+vd_index **registry_acquire_all(registry *r, size_t *count);
+/* registry_list.c */
+/* Lists the store, or, when a network store is away, begins to wait for it. */
+vd_status registry_list_store(registry *r, vd_error *err);
+/* UNAVAILABLE with the reason until the store has been listed. */
+vd_status registry_check_listed(registry *r, vd_error *err);
 /* registry_open.c */
+vd_status registry_start_loaders(registry *r, vd_error *err);
+/* A frame that was found at the start turned out to be the rest of a deleted index: its files go, and it leaves the map. */
+void registry_discard(registry *r, vd_index *index);
 void registry_settle_journals(registry *r);
 void registry_new_epoch(uint8_t epoch[LHV1_EPOCH_BYTES]);
 

@@ -15,7 +15,7 @@
 typedef struct gauge {
     const char *name, *help;
 } gauge;
-enum { GAUGE_ITEMS, GAUGE_MEMORY, GAUGE_JOURNAL, GAUGE_EF, GAUGE_RECALL, GAUGE_STATE, GAUGES };
+enum { GAUGE_ITEMS, GAUGE_MEMORY, GAUGE_JOURNAL, GAUGE_EF, GAUGE_RECALL, GAUGE_STATE, GAUGE_BACKLOG, GAUGES };
 static const gauge gauges[GAUGES] = {
     {"vectord_index_items", "Live items of an index."},
     {"vectord_index_memory_bytes", "Memory that an index holds."},
@@ -23,6 +23,7 @@ static const gauge gauges[GAUGES] = {
     {"vectord_index_ef", "Effective ef of a search that names none."},
     {"vectord_index_calibrated_recall", "Recall@10 measured at the last calibration, leave-one-out."},
     {"vectord_index_state", "0 loading, 1 ready, 2 quarantined."},
+    {"vectord_index_backlog_bytes", "Acknowledged writes that are in memory only and wait for the store."},
 };
 
 static void labels_of(const char *name, char out[LABEL_MAX]) {
@@ -38,24 +39,13 @@ static void show(metrics *m, vd_index *index) {
         [GAUGE_ITEMS] = (double)info.length,           [GAUGE_MEMORY] = (double)info.stats.memory_bytes,
         [GAUGE_JOURNAL] = (double)info.journal_bytes,  [GAUGE_EF] = info.stats.ef_effective,
         [GAUGE_RECALL] = info.stats.calibrated_recall, [GAUGE_STATE] = (double)info.state,
+        [GAUGE_BACKLOG] = (double)info.backlog_bytes,
     };
     char labels[LABEL_MAX];
     labels_of(index->name, labels);
     for (int g = 0; g < GAUGES; g++) {
         metric_set(metrics_gauge(m, gauges[g].name, gauges[g].help, labels), values[g]);
     }
-}
-
-static vd_index **acquire_all(registry *r, size_t *count) {
-    pthread_rwlock_rdlock(&r->map_lock);
-    vd_index **all = calloc(r->count ? r->count : 1, sizeof(vd_index *));
-    *count = all ? r->count : 0;
-    for (size_t i = 0; i < *count; i++) {
-        all[i] = r->map[i];
-        index_acquire(all[i]);
-    }
-    pthread_rwlock_unlock(&r->map_lock);
-    return all;
 }
 
 static void drop_gone(registry *r, metrics *m, vd_index *const *all, size_t count) {
@@ -77,7 +67,7 @@ static void before_print(void *arg, metrics *m) {
     registry *r = arg;
     pthread_mutex_lock(&r->print_lock);
     size_t count;
-    vd_index **all = acquire_all(r, &count);
+    vd_index **all = registry_acquire_all(r, &count);
     drop_gone(r, m, all, count);
     char(*printed)[VD_INDEX_NAME_MAX_BYTES + 1] = realloc(r->printed, (count ? count : 1) * sizeof *printed);
     if (printed) {

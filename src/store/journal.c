@@ -17,9 +17,17 @@
 #define RECORD_VERSION      1
 #define RECORD_FIELDS       8
 #define ITEM_FIELDS         3
+#define REQUEST_FIELDS      6
+#define CATALOG_FIELDS      3
 /* The least that one item takes: an array's head, an id of one byte, an empty vector, nil; or an id of one byte alone. */
 #define ADD_ITEM_BYTES_MIN    6
 #define DELETE_ITEM_BYTES_MIN 2
+/* Array's head, an id of one byte, five integers of one byte. */
+#define REQUEST_BYTES_MIN 9
+/* Head, id's head, five integers at their widest. */
+#define REQUEST_FIXED_BYTES_MAX (1 + 2 + 5 * 9)
+/* Head, epoch, an integer; the name is counted by itself. */
+#define CATALOG_BYTES_MAX (1 + 2 + LHV1_EPOCH_BYTES + 9)
 /* What msgpack adds at most: 5 bytes in front of a string or an array, 9 for an integer. */
 #define HEAD_BYTES_MAX 5
 #define BODY_BYTES_MAX (1 + 9 + 9 + 2 + LHV1_EPOCH_BYTES + 9 + HEAD_BYTES_MAX + 9 + 9 + HEAD_BYTES_MAX)
@@ -53,9 +61,53 @@ static void pack_item(msgpack_packer *p, const journal_item *item) {
     }
 }
 
+static void pack_request(msgpack_packer *p, const journal_request *request) {
+    msgpack_pack_array(p, REQUEST_FIELDS);
+    pack_bin(p, request->id.data, request->id.size);
+    msgpack_pack_uint8(p, (uint8_t)request->kind);
+    msgpack_pack_uint64(p, request->sequence);
+    msgpack_pack_uint64(p, request->affected);
+    msgpack_pack_uint64(p, request->length);
+    msgpack_pack_uint64(p, request->time_ms);
+}
+
+static void pack_payload(msgpack_packer *p, const journal_record *record) {
+    switch (record->kind) {
+    case JOURNAL_BEGIN:
+        pack_str(p, record->name.data, record->name.size);
+        break;
+    case JOURNAL_ADD:
+        msgpack_pack_array(p, record->item_count);
+        for (size_t i = 0; i < record->item_count; i++) {
+            pack_item(p, &record->items[i]);
+        }
+        break;
+    case JOURNAL_DELETE:
+        msgpack_pack_array(p, record->item_count);
+        for (size_t i = 0; i < record->item_count; i++) {
+            pack_str(p, record->items[i].id.data, record->items[i].id.size);
+        }
+        break;
+    case JOURNAL_REQUESTS:
+        msgpack_pack_array(p, record->request_count);
+        for (size_t i = 0; i < record->request_count; i++) {
+            pack_request(p, &record->requests[i]);
+        }
+        break;
+    case JOURNAL_CREATED:
+    case JOURNAL_DROPPED:
+    case JOURNAL_WITHDRAWN:
+        msgpack_pack_array(p, CATALOG_FIELDS);
+        pack_str(p, record->name.data, record->name.size);
+        pack_bin(p, record->subject, sizeof record->subject);
+        msgpack_pack_uint64(p, record->time_ms);
+        break;
+    }
+}
+
 /* An upper bound of the body's size, so that the buffer grows once; false when it cannot fit the record's length. */
 static bool body_bound(const journal_record *record, size_t *out) {
-    size_t total = BODY_BYTES_MAX;
+    size_t total = BODY_BYTES_MAX + CATALOG_BYTES_MAX;
     if (!size_add(total, record->request_id.size, &total) || !size_add(total, record->name.size, &total)) {
         return false;
     }
@@ -66,13 +118,18 @@ static bool body_bound(const journal_record *record, size_t *out) {
             return false;
         }
     }
+    for (size_t i = 0; i < record->request_count; i++) {
+        if (!size_add(total, REQUEST_FIXED_BYTES_MAX + record->requests[i].id.size, &total)) {
+            return false;
+        }
+    }
     *out = total;
     return total <= UINT32_MAX;
 }
 
 vd_status journal_encode(const journal_record *record, buffer *out, vd_error *err) {
     size_t bound;
-    if (record->item_count > UINT32_MAX || !body_bound(record, &bound)) {
+    if (record->item_count > UINT32_MAX || record->request_count > UINT32_MAX || !body_bound(record, &bound)) {
         return vd_fail(err, VD_TOO_LARGE, NULL, "journal record: more than 4 GiB in one batch");
     }
     size_t start = out->size;
@@ -90,18 +147,7 @@ vd_status journal_encode(const journal_record *record, buffer *out, vd_error *er
     pack_bin(&p, record->request_id.data, record->request_id.size);
     msgpack_pack_uint64(&p, record->length_after);
     msgpack_pack_uint64(&p, record->synced);
-    if (record->kind == JOURNAL_BEGIN) {
-        pack_str(&p, record->name.data, record->name.size);
-    } else {
-        msgpack_pack_array(&p, record->item_count);
-        for (size_t i = 0; i < record->item_count; i++) {
-            if (record->kind == JOURNAL_ADD) {
-                pack_item(&p, &record->items[i]);
-            } else {
-                pack_str(&p, record->items[i].id.data, record->items[i].id.size);
-            }
-        }
-    }
+    pack_payload(&p, record);
     uint8_t *head = out->data + start;
     size_t body_size = out->size - start - RECORD_HEADER_BYTES;
     set_u32le(head, (uint32_t)body_size);
@@ -248,6 +294,68 @@ static vd_status get_items(cursor *c, arena *a, journal_record *record, vd_error
     return VD_OK;
 }
 
+static bool get_request(cursor *c, journal_request *out) {
+    size_t fields;
+    uint64_t kind;
+    if (!get_array(c, 1, &fields) || fields != REQUEST_FIELDS || !get_bin(c, &out->id) || out->id.size == 0 ||
+        out->id.size > VD_REQUEST_ID_MAX_BYTES || !get_uint(c, &kind) ||
+        (kind != JOURNAL_ADD && kind != JOURNAL_DELETE)) {
+        return false;
+    }
+    out->kind = (journal_kind)kind;
+    return get_uint(c, &out->sequence) && get_uint(c, &out->affected) && get_uint(c, &out->length) &&
+           get_uint(c, &out->time_ms);
+}
+
+static vd_status get_requests(cursor *c, arena *a, journal_record *record, vd_error *err) {
+    size_t count;
+    if (!get_array(c, REQUEST_BYTES_MIN, &count)) {
+        return VD_DATA_LOSS;
+    }
+    journal_request *requests = arena_calloc(a, count, sizeof *requests);
+    if (!requests) {
+        return vd_fail(err, VD_OUT_OF_MEMORY, NULL, "journal record: no memory for %zu request ids", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!get_request(c, &requests[i])) {
+            return VD_DATA_LOSS;
+        }
+    }
+    record->requests = requests;
+    record->request_count = count;
+    return VD_OK;
+}
+
+static bool get_name(cursor *c, bytes *out) {
+    return get_str(c, out) && out->size <= VD_INDEX_NAME_MAX_BYTES;
+}
+
+static bool get_subject(cursor *c, journal_record *record) {
+    size_t fields;
+    bytes epoch;
+    if (!get_array(c, 1, &fields) || fields != CATALOG_FIELDS || !get_name(c, &record->name) || !get_bin(c, &epoch) ||
+        epoch.size != LHV1_EPOCH_BYTES || !get_uint(c, &record->time_ms)) {
+        return false;
+    }
+    memcpy(record->subject, epoch.data, LHV1_EPOCH_BYTES);
+    return true;
+}
+
+static vd_status get_payload(cursor *c, arena *a, journal_record *record, vd_error *err) {
+    switch (record->kind) {
+    case JOURNAL_BEGIN:
+        return get_name(c, &record->name) ? VD_OK : VD_DATA_LOSS;
+    case JOURNAL_REQUESTS:
+        return get_requests(c, a, record, err);
+    case JOURNAL_CREATED:
+    case JOURNAL_DROPPED:
+    case JOURNAL_WITHDRAWN:
+        return get_subject(c, record) ? VD_OK : VD_DATA_LOSS;
+    default:
+        return get_items(c, a, record, err);
+    }
+}
+
 /* DATA_LOSS comes back without a text: the caller knows the place. */
 static vd_status get_body(cursor *c, arena *a, journal_record *record, vd_error *err) {
     size_t fields;
@@ -263,7 +371,7 @@ static vd_status get_body(cursor *c, arena *a, journal_record *record, vd_error 
     if (fields != RECORD_FIELDS || !get_uint(c, &kind)) {
         return VD_DATA_LOSS;
     }
-    if (kind > JOURNAL_DELETE) {
+    if (kind > JOURNAL_WITHDRAWN) {
         return vd_fail(err, VD_UNIMPLEMENTED, NULL, "journal record of kind %llu: written by a newer vectord",
                        (unsigned long long)kind);
     }
@@ -277,10 +385,7 @@ static vd_status get_body(cursor *c, arena *a, journal_record *record, vd_error 
         !get_uint(c, &record->synced)) {
         return VD_DATA_LOSS;
     }
-    if (record->kind == JOURNAL_BEGIN) {
-        return get_str(c, &record->name) && record->name.size <= VD_INDEX_NAME_MAX_BYTES ? VD_OK : VD_DATA_LOSS;
-    }
-    return get_items(c, a, record, err);
+    return get_payload(c, a, record, err);
 }
 
 /* Whether a record with a right checksum begins at `offset`, and where its body is. */

@@ -10,6 +10,10 @@
  *             kind 1 ADD     payload = [[id str, vector bin (little-endian float32), metadata str | nil], ...]
  *             kind 2 DELETE  payload = [id str, ...]
  *             kind 0 BEGIN   first record of a segment: payload = index name str
+ *             kind 3 REQUESTS  the request ids that are still remembered, and their answers, whose own records a frame has made
+ *                            superfluous: payload = [[id bin, kind, sequence, affected, length, time ms since 1970], ...]
+ *             kinds 4 CREATED, 5 DROPPED, 6 WITHDRAWN stand in the catalog, the journal of the server whose own epoch is
+ *                            all zeros: payload = [index name str, its epoch bin16, time ms since 1970]
  * A batch is one record: all of it or nothing. A record that is cut short or fails its checksum at the very end of the last
  * segment is a torn tail and is dropped; anywhere else it is damage. Unknown kinds are an error (written by a newer version).
  *
@@ -30,7 +34,15 @@
 #include "vectord/hnsw.h"
 #include "vectord/status.h"
 
-typedef enum journal_kind { JOURNAL_BEGIN = 0, JOURNAL_ADD = 1, JOURNAL_DELETE = 2 } journal_kind;
+typedef enum journal_kind {
+    JOURNAL_BEGIN = 0,
+    JOURNAL_ADD = 1,
+    JOURNAL_DELETE = 2,
+    JOURNAL_REQUESTS = 3,
+    JOURNAL_CREATED = 4,  /* an index is being made: it is there once its frame is */
+    JOURNAL_DROPPED = 5,  /* an index is gone from here on, whatever of its files still stands */
+    JOURNAL_WITHDRAWN = 6 /* an index could not be made: a frame of its epoch that is found is void */
+} journal_kind;
 
 typedef struct journal_item {
     vd_id id;
@@ -39,6 +51,14 @@ typedef struct journal_item {
     bytes metadata; /* data NULL: absent (keep what is stored) */
 } journal_item;
 
+/* A request id that is remembered, with its first answer. */
+typedef struct journal_request {
+    bytes id;
+    journal_kind kind;
+    uint64_t sequence, affected, length;
+    uint64_t time_ms; /* since 1970 */
+} journal_request;
+
 typedef struct journal_record {
     journal_kind kind;
     uint8_t epoch[LHV1_EPOCH_BYTES];
@@ -46,9 +66,13 @@ typedef struct journal_record {
     bytes request_id;
     uint64_t length_after; /* items in the index once applied: the reply of a resend */
     uint64_t synced;       /* highest sequence known durable when this was written; 0: none, or not known */
-    bytes name;            /* BEGIN only */
-    const journal_item *items;
+    bytes name;            /* BEGIN: of the journal's index; CREATED, DROPPED, WITHDRAWN: of the index they speak of */
+    const journal_item *items; /* ADD, DELETE */
     size_t item_count;
+    const journal_request *requests; /* REQUESTS */
+    size_t request_count;
+    uint8_t subject[LHV1_EPOCH_BYTES]; /* CREATED, DROPPED, WITHDRAWN: epoch of that index */
+    uint64_t time_ms;                  /* likewise: when */
 } journal_record;
 
 /* Appends one encoded record to `out`; check out->failed. TOO_LARGE past 4 GiB. */

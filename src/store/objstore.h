@@ -41,9 +41,10 @@ static inline void objstore_blob_release(objstore_blob *blob) {
 
 typedef struct objstore_vtable {
     const char *kind; /* "dir", "storaged" */
-    /* The store cannot append: log_sync puts the whole log as one object and seals it. No append may follow; close it and begin
-     * another. log_create does no more than remember the key, so ALREADY_EXISTS comes from log_sync. */
-    bool log_seals;
+    /* Over a network: its failures may be outages that pass, and its objects cannot grow, so a log is one put at log_sync and
+     * nothing can be appended to it afterwards; log_create asks nobody, and an existing key shows at log_sync. Putting the same
+     * log again, after an answer was lost, is a success. */
+    bool remote;
     vd_status (*get)(objstore *s, const char *key, objstore_blob *out, vd_error *err);
     /* A put becomes visible, whole and durable, at commit; until then (and after abort) the old object stands.
      * if_absent: commit fails with ALREADY_EXISTS when the key has an object. Commit and abort both free the put. */

@@ -4,7 +4,7 @@
  * "Missing" is status 404 and nothing else, never the text of a body. A body counts only when it is whole: libcurl compares its
  * length, and where the ETag is a SHA-256 (storaged's always is) the bytes are hashed again here.
  *
- * Threading: `mutex` guards the places for puts and is not held over a call; the client is thread-safe; everything else is fixed once
+ * Threading: `mutex` guards the places for puts and what is known of the store, and is not held over a call; the client is thread-safe; everything else is fixed once
  * the store is open.
  */
 #include "store/storaged.h"
@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/log.h"
 #include "store/object_key.h"
 #include "store/storaged_int.h"
 
@@ -164,7 +165,7 @@ static vd_status http_set_aside(objstore *face, const char *key, vd_error *err) 
         char aside[VD_OBJECT_KEY_MAX_BYTES + 32];
         int size = snprintf(aside, sizeof aside, "%s" ASIDE_MARK "%u", key, n);
         status = size > 0 && (size_t)size < sizeof aside
-                     ? storaged_put_whole(s, aside, true, bytes_of(blob.data, blob.size), err)
+                     ? storaged_put_whole(s, aside, PUT_IF_ABSENT, bytes_of(blob.data, blob.size), err)
                      : vd_fail(err, VD_INVALID_ARGUMENT, NULL, "key %.200s is too long", key);
     }
     objstore_blob_release(&blob);
@@ -186,7 +187,7 @@ static void http_close(objstore *face) {
 
 static const objstore_vtable vtable = {
     .kind = "storaged",
-    .log_seals = true,
+    .remote = true,
     .get = http_get,
     .put_begin = storaged_put_begin,
     .put_write = storaged_put_write,
@@ -227,12 +228,12 @@ static vd_status probe(http_store *s, vd_error *err) {
     }
     memcpy(key, PROBE_PREFIX, sizeof PROBE_PREFIX - 1);
     hex_encode(number, sizeof number, key + sizeof PROBE_PREFIX - 1);
-    vd_status first = storaged_put_whole(s, key, true, bytes_str("first"), err);
+    vd_status first = storaged_put_whole(s, key, PUT_IF_ABSENT, bytes_str("first"), err);
     if (first != VD_OK) {
         return first;
     }
     vd_error ignored;
-    vd_status second = storaged_put_whole(s, key, true, bytes_str("second"), err);
+    vd_status second = storaged_put_whole(s, key, PUT_IF_ABSENT, bytes_str("second"), err);
     (void)http_remove(&s->face, key, &ignored);
     if (second == VD_OK) {
         return vd_fail(err, VD_FAILED_PRECONDITION, NULL,
@@ -255,6 +256,23 @@ static vd_status explain(const http_store *s, vd_status status, vd_error *err) {
     return status;
 }
 
+vd_status storaged_prove(http_store *s, vd_error *err) {
+    pthread_mutex_lock(&s->mutex);
+    bool proved = s->proved;
+    pthread_mutex_unlock(&s->mutex);
+    if (proved) {
+        return VD_OK;
+    }
+    vd_status status = probe(s, err); /* two at a time do no harm */
+    if (status != VD_OK) {
+        return explain(s, status, err);
+    }
+    pthread_mutex_lock(&s->mutex);
+    s->proved = true;
+    pthread_mutex_unlock(&s->mutex);
+    return VD_OK;
+}
+
 vd_status objstore_open_storaged(const objstore_http_options *options, objstore **out, vd_error *err) {
     http_store *s = calloc(1, sizeof *s);
     if (!s) {
@@ -275,12 +293,11 @@ vd_status objstore_open_storaged(const objstore_http_options *options, objstore 
         status = http_client_new(&client, &s->client, err);
     }
     if (status == VD_OK) {
-        status = probe(s, err);
-        if (status != VD_OK) {
-            status = explain(s, status, err);
-        }
+        status = storaged_prove(s, err);
     }
-    if (status != VD_OK) {
+    if (status == VD_UNAVAILABLE) {
+        log_event(LOG_WARN, "the object store does not answer yet", "error=%s", err->text);
+    } else if (status != VD_OK) {
         http_close(&s->face);
         return status;
     }

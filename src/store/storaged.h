@@ -1,8 +1,7 @@
 /*
  * storaged.h - an objstore over HTTP: the object daemon (docs/storaged.md has its wire).
  *
- * What differs from a folder: a log is one object that log_sync puts whole (the vtable's log_seals); put-if-absent is
- * "If-None-Match: *", so log_create does not ask the store and an existing key shows at log_sync.
+ * A log is one object that log_sync puts whole, as every remote store's (objstore.h); put-if-absent is "If-None-Match: *".
  */
 #ifndef VECTORD_STORE_STORAGED_H
 #define VECTORD_STORE_STORAGED_H
@@ -19,8 +18,8 @@ typedef struct objstore_http_options {
 } objstore_http_options;
 
 /*
- * Asks whether the store is there and whether it honours conditional puts: without those two vectords, or one that repeats a
- * lost answer, would overwrite what is there. Returns owned (objstore_close). UNAVAILABLE: it does not answer, with what to do;
+ * Asks whether the store honours conditional puts: without those two vectords, or one that repeats a lost answer, would
+ * overwrite what is there. A store that does not answer yet is asked again by `list`. Returns owned (objstore_close).
  * FAILED_PRECONDITION: it is no such store; INVALID_ARGUMENT: the prefix cannot be one; OUT_OF_MEMORY.
  */
 vd_status objstore_open_storaged(const objstore_http_options *options, objstore **out, vd_error *err);

@@ -24,6 +24,7 @@ typedef struct http_store {
     pthread_mutex_t mutex; /* guards: */
     pthread_cond_t free;   /* a place was given back */
     unsigned used[PLACES];
+    bool proved; /* it has been seen to honour conditional puts */
     char prefix[VD_STORE_PREFIX_MAX_BYTES + 2];
     size_t put_buffer_bytes;
 } http_store;
@@ -39,8 +40,17 @@ bool storaged_is_sum(const char *etag);
 void storaged_take_place(http_store *s, storaged_place place);
 void storaged_give_place(http_store *s, storaged_place place);
 
+/* Does it honour conditional puts? Asked until it has answered once. UNAVAILABLE: it does not answer; FAILED_PRECONDITION: it is
+ * none that can be used. */
+vd_status storaged_prove(http_store *s, vd_error *err);
+
+typedef enum storaged_rule {
+    PUT_REPLACES,  /* whatever is there when the put begins */
+    PUT_IF_ABSENT, /* ALREADY_EXISTS otherwise */
+    PUT_ONCE       /* the same, but finding the same bytes there is a success: an earlier try has put them */
+} storaged_rule;
 /* Puts a body that is in memory, again if need be. A repetition that finds its own bytes there has succeeded. */
-vd_status storaged_put_whole(http_store *s, const char *key, bool if_absent, bytes body, vd_error *err);
+vd_status storaged_put_whole(http_store *s, const char *key, storaged_rule rule, bytes body, vd_error *err);
 
 /* storaged_put.c */
 vd_status storaged_put_begin(objstore *face, const char *key, bool if_absent, objstore_put **out, vd_error *err);

@@ -204,11 +204,15 @@ static vd_status take_page(const http_store *s, const listing *l, char *cursor, 
 
 vd_status storaged_list(objstore *face, const char *prefix,
                         vd_status (*visit)(void *arg, const char *key, uint64_t size), void *arg, vd_error *err) {
-    const http_store *s = (const http_store *)face;
+    http_store *s = (http_store *)face;
     char whole[sizeof s->prefix + VD_OBJECT_KEY_MAX_BYTES + 1], cursor[VD_OBJECT_KEY_MAX_BYTES + 1] = "";
     int size = snprintf(whole, sizeof whole, "%s%s", s->prefix, prefix);
     if (size < 0 || size > VD_OBJECT_KEY_MAX_BYTES) {
         return vd_fail(err, VD_INVALID_ARGUMENT, NULL, "list: the prefix is too long");
+    }
+    vd_status proved = storaged_prove(s, err); /* a registry lists before it does anything else */
+    if (proved != VD_OK) {
+        return proved;
     }
     const listing l = {.prefix = strlen(s->prefix), .whole_prefix = whole, .visit = visit, .arg = arg};
     for (unsigned pages = 0; pages < PAGES_MAX; pages++) {

@@ -107,7 +107,8 @@ static vd_status judge(const http_store *s, const http_answer *a, const char *ke
     return VD_OK;
 }
 
-vd_status storaged_put_whole(http_store *s, const char *key, bool if_absent, bytes body, vd_error *err) {
+vd_status storaged_put_whole(http_store *s, const char *key, storaged_rule rule, bytes body, vd_error *err) {
+    bool if_absent = rule != PUT_REPLACES;
     char target[TARGET_MAX], condition[CONDITION_MAX];
     uint8_t sum[CHECKSUM_BYTES];
     vd_status status = storaged_target(s, "put", key, target, err);
@@ -123,7 +124,7 @@ vd_status storaged_put_whole(http_store *s, const char *key, bool if_absent, byt
     const http_call call = {.method = "PUT", .target = target, .headers = {condition}, .body = body};
     http_answer answer;
     http_answer_init(&answer);
-    bool uncertain = false;
+    bool uncertain = rule == PUT_ONCE;
     storaged_take_place(s, PLACE_WHOLE);
     status = http_client_call(s->client, &call, &answer, &uncertain, err);
     storaged_give_place(s, PLACE_WHOLE);
@@ -285,7 +286,7 @@ static vd_status end_stream(objstore_put *put, vd_error *err) {
 
 vd_status storaged_put_commit(objstore_put *put, vd_error *err) {
     vd_status status = put->upload ? end_stream(put, err)
-                                   : storaged_put_whole(put->store, put->key, put->if_absent,
+                                   : storaged_put_whole(put->store, put->key, put->if_absent ? PUT_IF_ABSENT : PUT_REPLACES,
                                                         bytes_of(put->held.data, put->held.size), err);
     storaged_put_abort(put);
     return status;
@@ -340,7 +341,7 @@ vd_status storaged_log_sync(objstore_log *log, vd_error *err) {
         return VD_OK;
     }
     vd_status status =
-        storaged_put_whole(log->store, log->key, true, bytes_of(log->records.data, log->records.size), err);
+        storaged_put_whole(log->store, log->key, PUT_ONCE, bytes_of(log->records.data, log->records.size), err);
     log->sealed = status == VD_OK;
     log->broken = status;
     buffer_fini(&log->records);

@@ -128,12 +128,20 @@ static void put_ready(http_request *r) {
         buffer_put_str(out, "\"shutting down\"");
         comma = ",";
     }
-    if (!health->ready) {
+    if (!health->ready && health->loading == 0) {
+        buffer_printf(out, "%s\"the store has not been listed yet\"", comma);
+        comma = ",";
+    } else if (!health->ready) {
         buffer_printf(out, "%s\"%u of %u indexes are loading\"", comma, health->loading, health->indexes);
         comma = ",";
     }
     if (health->quarantined) {
         buffer_printf(out, "%s\"%u quarantined: see GET /vectors/index/{name}\"", comma, health->quarantined);
+        comma = ",";
+    }
+    if (health->backlog_bytes) { /* ready all the same: searches are unharmed */
+        buffer_printf(out, "%s\"%llu bytes of acknowledged writes wait for the store\"", comma,
+                      (unsigned long long)health->backlog_bytes);
     }
     buffer_put_str(out, "]}\n");
 }

@@ -69,6 +69,9 @@ def to_message(message, value):
                     to_message(target.add(), element)
                 else:
                     target.append(element)
+        elif isinstance(field, dict):
+            to_message(getattr(message, name), field)
+            getattr(message, name).SetInParent()  # an empty one is there too
         else:
             setattr(message, name, field)
     return message

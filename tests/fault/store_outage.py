@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The object store goes away in every way there is, under load: searches go on, writes wait or fail with a clear error, and
-everything that was acknowledged is there afterwards, also after kill -9.
+"""The object store goes away in every way there is, under load: searches go on, writes that insist on the store wait or fail with
+a clear error, others are told that they are in memory only, and everything that was acknowledged is there afterwards: at once,
+and, as soon as Flush says that the store has it, also after kill -9.
 
     store_outage.py [--seconds N] [--modes a,b,...]      N: how long each outage lasts (2)
 
@@ -54,23 +55,30 @@ class Searcher(threading.Thread):
 
 
 class Writer:
-    """Adds items one batch at a time. `known` is what was acknowledged, `refused` what was answered with an error."""
+    """Adds items one batch at a time, every second one insisting on the store. `known` is what was acknowledged, `refused` what was
+    answered with an error, `in_memory` counts the batches that were told so."""
 
     def __init__(self):
-        self.known, self.refused, self.next_id = set(), [], 0
+        self.known, self.refused, self.next_id, self.in_memory, self.turn = set(), [], 0, 0, 0
 
-    def add(self, client, count=3):
+    def add(self, client, count=3, insist=None):
         """One batch; the error's text, or None."""
+        self.turn += 1
+        insist = self.turn % 2 == 0 if insist is None else insist
         batch = [f"i{self.next_id + j}" for j in range(count)]
         self.next_id += count
         items = [pbb.Item(id=i, vector=vector_of(i).tobytes()) for i in batch]
         try:
-            client.call(pbb.AddItemsRequest(name="main", items=items))
+            level = {"min_durability": "store"} if insist else {}
+            reply = client.call(pbb.AddItemsRequest(name="main", items=items, **level))
         except RpcError as error:
             self.refused.append(batch)
-            if error.code != "UNAVAILABLE" or "not stored" not in str(error):
+            if not insist or error.code != "UNAVAILABLE" or "not stored" not in str(error):
                 raise AssertionError(f"an error that says something else: {error}") from error
             return str(error)
+        reached = reply.durability if reply.HasField("durability") else "store"
+        assert reached == "store" or (reached == "memory" and not insist), (reached, insist)
+        self.in_memory += reached == "memory"
         self.known.update(batch)
         return None
 
@@ -100,7 +108,7 @@ def check(server, writer, restarted):
 
 def outage(mode, seconds, server, proxy, writer):
     searcher = Searcher(server)
-    acked, errors, longest = 0, [], 0.0
+    acked, errors, longest, before = 0, [], 0.0, writer.in_memory
     with server.nng(timeout_s=120) as client:
         proxy.set_mode(mode)
         ends = time.monotonic() + seconds
@@ -114,16 +122,17 @@ def outage(mode, seconds, server, proxy, writer):
             errors += [error] if error else []
         healer.join()
         healed = time.monotonic()
-        while writer.add(client) is not None:  # each waits for the store by itself
+        while writer.add(client, insist=True) is not None:  # each waits for the store by itself
             assert time.monotonic() < healed + RECOVERY_S, "writing does not come back"
         back = time.monotonic() - healed
+        assert client.call(pbb.FlushRequest(name="main")).durability == "store"
     searcher.stop.set()
     searcher.join(60)
     if searcher.fault:
         raise searcher.fault
     assert searcher.searches > 0 and searcher.slowest < 5, f"{searcher.searches} searches, slowest {searcher.slowest:.2f} s"
     print(
-        f"{mode:9}: {acked} batches acknowledged, {len(errors)} refused, longest write {longest:.1f} s, writing again {back:.2f} s after; "
+        f"{mode:9}: {acked} batches acknowledged, {writer.in_memory - before} of them in memory, {len(errors)} refused, longest write {longest:.1f} s, writing again {back:.2f} s after; "
         f"{searcher.searches} searches, slowest {1000 * searcher.slowest:.0f} ms"
     )
     if errors:
@@ -144,6 +153,7 @@ def main():
                 client.call(pbb.CreateIndexRequest(name="main", dimension=DIMENSION, distance="euclidean"))
                 for _ in range(50):
                     assert writer.add(client) is None
+                assert writer.in_memory == 0
             for mode in args.modes.split(","):
                 outage(mode, args.seconds, server, proxy, writer)
                 check(server, writer, restarted=False)
@@ -154,7 +164,9 @@ def main():
             store.kill()
             store.start()
             with server.nng() as client:
-                assert writer.add(client) is None
+                ends = time.monotonic() + RECOVERY_S
+                while writer.add(client, insist=True) is not None:
+                    assert time.monotonic() < ends, "writing does not come back"
             assert server.term() == 0
         proxy.close()
     print(f"{len(args.modes.split(','))} outages of {args.seconds:g} s, {len(writer.known)} items acknowledged, nothing lost")

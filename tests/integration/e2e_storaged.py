@@ -416,9 +416,46 @@ def test_what_vectord_says_when_it_cannot():
         assert code == 78 and "S3 is not built yet" in said, (code, said)
         code, said = run("vectord", "--check-config", env={"VECTORD_STORE_URL": store.url})
         equal((code, said), (0, "the settings are fine\n"))
-        store.term()
-        code, said = run("vectord", "--bind=127.0.0.1:0", "--gateway-bind=", "--rpc-bind=", f"--store-url={store.url}", timeout_s=60)
-        assert code == 69 and "start storaged there" in said, (code, said)
+
+
+def test_vectord_waits_for_a_store_that_is_away():
+    with TempDir() as data, Storaged(data) as store:
+        with Server(store.url) as server:
+            with server.http() as client:
+                equal(client.send("POST", "/vectors/index", {"name": "n", "dimension": 2}).status, 201)
+                equal(add(client, "n", [{"id": "a", "vector": [1, 0]}]).status, 200)
+            equal(server.term(), 0)
+            store.term()
+            server.start()
+            with server.http() as client:
+                answer = client.send("POST", "/vectors/index", {"name": "n", "dimension": 2})
+                assert answer.status == 503 and "start storaged there" in answer.text, (answer.status, answer.text)
+                equal(client.send("GET", "/readyz").status, 503)
+            store.start()
+            server.wait_ready()
+            with server.http() as client:
+                hits = client.send("POST", "/vectors/index/n/search", {"vector": [1, 0]}).json()["results"]
+                equal([h["id"] for h in hits], ["a"])
+
+
+def test_a_store_that_lies_is_refused():
+    """Whatever answers 200 to everything is no place for an index."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer():
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                with client:
+                    if client.recv(65536):
+                        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        code, said = run("vectord", "--bind=127.0.0.1:0", "--gateway-bind=", "--rpc-bind=", f"--store-url={url}")
+        assert code == 69 and "does not honour If-None-Match" in said, (code, said)
 
 
 def test_a_damaged_frame_is_quarantined_and_set_aside():

@@ -90,12 +90,13 @@ static const acceptance acceptances[] = {
      "\"length\":0,"
      "\"state\":\"\",\"reason\":\"\",\"load_progress\":0.1,\"ef_effective\":0,\"calibrated_at\":0,\"calibrated_"
      "recall\":0,"
-     "\"encoding\":\"\",\"memory_bytes\":18446744073709551615,\"journal_bytes\":0,\"sequence\":0,\"optimized\":0}"},
+     "\"encoding\":\"\",\"memory_bytes\":18446744073709551615,\"journal_bytes\":0,\"sequence\":0,\"optimized\":0,"
+     "\"receipt\":null,\"durability\":\"\",\"durable_sequence\":0,\"backlog_bytes\":0}"},
     {INDEX, "{\"params\":null}",
      "{\"params\":null,\"length\":0,\"state\":\"\",\"reason\":\"\",\"load_progress\":0,\"ef_effective\":0,\"calibrated_"
      "at\":0,"
      "\"calibrated_recall\":0,\"encoding\":\"\",\"memory_bytes\":0,\"journal_bytes\":0,\"sequence\":0,\"optimized\":"
-     "0}"},
+     "0,\"receipt\":null,\"durability\":\"\",\"durable_sequence\":0,\"backlog_bytes\":0}"},
     /* real bytes are base64 */
     {RPC, "{\"payload\":\"/wA=\",\"request_id\":\"\\/\\/\\/\\/\"}",
      "{\"method\":\"\",\"payload\":\"/wA=\",\"metadata\":[],\"timeout_ms\":0,\"request_id\":\"////\"}"},

@@ -66,7 +66,8 @@ static void wire_forms_are_understood(void **state) {
          "\"length\":0,"
          "\"state\":\"\",\"reason\":\"\",\"load_progress\":0,\"ef_effective\":0,\"calibrated_at\":0,\"calibrated_"
          "recall\":0,"
-         "\"encoding\":\"\",\"memory_bytes\":0,\"journal_bytes\":0,\"sequence\":0,\"optimized\":0}"},
+         "\"encoding\":\"\",\"memory_bytes\":0,\"journal_bytes\":0,\"sequence\":0,\"optimized\":0,\"receipt\":null,"
+         "\"durability\":\"\",\"durable_sequence\":0,\"backlog_bytes\":0}"},
         {RPC, "\x12\x02\xFF\x00\x2A\x01\x80", 7,
          "{\"method\":\"\",\"payload\":\"/wA=\",\"metadata\":[],\"timeout_ms\":0,\"request_id\":\"gA==\"}"},
     };

@@ -19,7 +19,8 @@ const ProtobufCMessageDescriptor *const messages_all[] = {
     &vectord__v1__search_response__descriptor,       &vectord__v1__health_request__descriptor,
     &vectord__v1__health_response__descriptor,       &vectord__v1__metadata__descriptor,
     &vectord__v1__rpc_request__descriptor,           &vectord__v1__field_violation__descriptor,
-    &vectord__v1__rpc_response__descriptor,
+    &vectord__v1__rpc_response__descriptor,          &vectord__v1__receipt__descriptor,
+    &vectord__v1__flush_request__descriptor,         &vectord__v1__flush_response__descriptor,
 };
 const size_t messages_count = sizeof messages_all / sizeof messages_all[0];
 

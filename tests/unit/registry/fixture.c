@@ -73,7 +73,7 @@ void make_index(fixture *f, const char *name, vd_metric distance) {
                            .ef_construction = VD_EF_CONSTRUCTION_DEFAULT,
                            .metric = distance};
     vd_error err = {0};
-    if (registry_create(f->r, &params, (bytes){NULL, 0}, &err) != VD_OK) {
+    if (registry_create(f->r, &params, (bytes){NULL, 0}, NULL, &err) != VD_OK) {
         fail_msg("create %s: %s", name, err.text);
     }
 }
@@ -128,16 +128,25 @@ void model_remove(model *m, const char *id) {
 }
 
 vd_status add_one(vd_index *index, const char *id, uint32_t vector, const char *metadata, const char *request_id,
-                  index_add_result *result, vd_error *err) {
+                  index_write_result *result, vd_error *err) {
     float values[DIM];
     test_vector(vector, values);
     index_item item = {.id = bytes_str(id), .vector = values, .vector_count = DIM};
     if (metadata) {
         item.metadata = bytes_str(metadata);
     }
-    index_add_result own;
-    return index_add(index, &item, 1, request_id ? bytes_str(request_id) : (bytes){NULL, 0}, result ? result : &own,
-                     err);
+    index_write_result own;
+    return index_add(index, &item, 1, request_id ? REQUEST(request_id) : NULL, result ? result : &own, err);
+}
+
+vd_status delete_some(vd_index *index, const bytes *ids, size_t count, const char *request_id, uint64_t *deleted,
+                      vd_error *err) {
+    index_write_result result = {0};
+    vd_status status = index_delete_items(index, ids, count, request_id ? REQUEST(request_id) : NULL, &result, err);
+    if (deleted) {
+        *deleted = result.affected;
+    }
+    return status;
 }
 
 void put_one(vd_index *index, model *m, const char *id, uint32_t vector, const char *metadata) {
@@ -174,24 +183,30 @@ void check_model(vd_index *index, const model *m) {
 
 /* ---- files ---- */
 
-size_t count_files(const fixture *f, const char *pattern) {
+static size_t find_files(const fixture *f, const char *pattern, char *last, size_t capacity) {
     char path[700];
     snprintf(path, sizeof path, "%s/%s", f->path, pattern);
     glob_t found;
-    size_t count = glob(path, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
+    size_t count = 0;
+    if (glob(path, 0, NULL, &found) == 0) {
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+            if (!strstr(found.gl_pathv[i], CATALOG_FOLDER)) {
+                snprintf(last, capacity, "%s", found.gl_pathv[i]);
+                count++;
+            }
+        }
+    }
     globfree(&found);
     return count;
 }
 
+size_t count_files(const fixture *f, const char *pattern) {
+    char last[600];
+    return find_files(f, pattern, last, sizeof last);
+}
+
 void only_file(const fixture *f, const char *pattern, char out[600]) {
-    char path[700];
-    snprintf(path, sizeof path, "%s/%s", f->path, pattern);
-    glob_t found;
-    size_t count = glob(path, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
-    if (count == 1) {
-        snprintf(out, 600, "%s", found.gl_pathv[0]);
-    }
-    globfree(&found);
+    size_t count = find_files(f, pattern, out, 600);
     if (count != 1) {
         fail_msg("%zu files match %s, not one", count, pattern);
     }

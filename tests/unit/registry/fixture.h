@@ -59,9 +59,16 @@ void check_model(vd_index *index, const model *m);
 
 /* One item straight to the index. */
 vd_status add_one(vd_index *index, const char *id, uint32_t vector, const char *metadata, const char *request_id,
-                  index_add_result *result, vd_error *err);
+                  index_write_result *result, vd_error *err);
+
+#define REQUEST(text) (&(index_write){.request_id = bytes_str(text)})
+/* Deletes items; request_id and deleted may be NULL. */
+vd_status delete_some(vd_index *index, const bytes *ids, size_t count, const char *request_id, uint64_t *deleted,
+                      vd_error *err);
 
 /* ---- files ---- */
+/* The catalog's own files are left out by both: they are not an index's. */
+#define CATALOG_FOLDER ".journal/00000000000000000000000000000000"
 /* The only file whose path matches `pattern` (shell glob below f->path); fails when there is not exactly one. */
 void only_file(const fixture *f, const char *pattern, char out[600]);
 size_t count_files(const fixture *f, const char *pattern);

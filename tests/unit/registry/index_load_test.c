@@ -3,6 +3,7 @@
  *
  * A crash is the moment from which no I/O call does anything any more (fixture.h).
  */
+#include <errno.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -24,7 +25,7 @@ static void churn(vd_index *index, model *m, uint32_t from, uint32_t count) {
         if (i % 7 == 3) {
             snprintf(id, sizeof id, "i%u", (i + 20) % 37);
             bytes gone = bytes_str(id);
-            OK(index_delete_items(index, &gone, 1, (bytes){NULL, 0}, NULL, NULL));
+            OK(delete_some(index, &gone, 1, NULL, NULL, NULL));
             model_remove(m, id);
         }
     }
@@ -225,7 +226,7 @@ static void check_quarantined(fixture *f, const char *name, const char *part) {
                       .ef_search = 20,
                       .ef_construction = 200,
                       .metric = VD_METRIC_COSINE};
-    FAILS(registry_create(f->r, &p, (bytes){NULL, 0}, &err), VD_ALREADY_EXISTS);
+    FAILS(registry_create(f->r, &p, (bytes){NULL, 0}, NULL, &err), VD_ALREADY_EXISTS);
     assert_non_null(strstr(err.text, "quarantined"));
 }
 
@@ -385,24 +386,119 @@ static void frame_without_journal_and_journal_without_frame(void **state) {
     free(m);
 }
 
-/* A delete that was cut short behind its tombstone leaves nothing for ever. */
-static void tombstone(void **state) {
+static int refuse_unlink(void *context, const char *path) {
+    (void)context;
+    (void)path;
+    return EIO;
+}
+
+/* The process dies behind the record of a delete: the index is gone, and the next start removes what is left of it, whichever of
+ * its files had gone already. */
+static void cut_short_delete(void **state) {
+    fixture *f = *state;
+    static const struct {
+        const char *removed; /* by hand: the delete had come so far */
+    } rows[] = {{NULL}, {"_vectors/t.lhv1"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        model *m = new_model();
+        make_index(f, "t", VD_METRIC_COSINE);
+        vd_index *index = get_index(f, "t");
+        churn(index, m, 0, 10);
+        OK(catalog_write(&f->r->catalog, JOURNAL_DROPPED, bytes_str("t"), index->epoch, bytes_str("r"), NULL));
+        index_release(index);
+        fixture_crash_closed(f);
+        if (rows[i].removed) {
+            char path[600];
+            only_file(f, rows[i].removed, path);
+            assert_int_equal(unlink(path), 0);
+        }
+        fixture_open(f);
+        vd_index *none;
+        FAILS(registry_acquire(f->r, bytes_str("t"), &none, NULL), VD_NOT_FOUND);
+        assert_int_equal(count_files(f, "_vectors/*.lhv1"), 0);
+        assert_int_equal(count_files(f, "_vectors/.journal/*"), 0);
+        OK(registry_delete(f->r, bytes_str("t"), bytes_str("r"), NULL)); /* its answer, given late */
+        free(m);
+    }
+}
+
+/* Its files could not be removed when it was deleted: the name is free all the same. */
+static void leftover_in_the_way(void **state) {
     fixture *f = *state;
     model *m = new_model();
     make_index(f, "t", VD_METRIC_COSINE);
     vd_index *index = get_index(f, "t");
     churn(index, m, 0, 10);
     index_release(index);
-    fixture_crash_closed(f);
-    char path[600], mark[700];
-    only_file(f, "_vectors/t.lhv1", path);
-    assert_int_equal(unlink(path), 0);
-    only_file(f, "_vectors/.journal/*", path);
-    snprintf(mark, sizeof mark, "%s/dead", path);
-    write_file(mark, bytes_str("t"));
-    fixture_open(f);
-    assert_int_equal(count_files(f, "_vectors/.journal/*"), 0);
+    const io_table well = f->io.table;
+    f->io.table.unlink = refuse_unlink;
+    OK(registry_delete(f->r, bytes_str("t"), (bytes){NULL, 0}, NULL));
+    f->io.table = well;
+    assert_int_equal(count_files(f, "_vectors/t.lhv1"), 1);
+    make_index(f, "t", VD_METRIC_EUCLIDEAN);
+    m->count = 0;
+    index = get_index(f, "t");
+    check_model(index, m);
+    put_one(index, m, "new", 3, NULL);
+    index_release(index);
+    fixture_crash(f);
+    check_index(f, "t", m);
+    assert_int_equal(count_files(f, "_vectors/.journal/*"), 1);
     free(m);
+}
+
+/* Request ids outlive their records: saves, orderly stops and kills, of writes, creates and deletes. */
+static void requests_outlive_restarts(void **state) {
+    fixture *f = *state;
+    index_params p = {
+        .name = bytes_str("t"), .dimension = DIM, .m = 16, .ef_search = 20, .ef_construction = 200, .metric = 1};
+    index_receipt made = {0}, again = {0};
+    OK(registry_create(f->r, &p, bytes_str("create"), &made, NULL));
+    make_index(f, "gone", VD_METRIC_COSINE);
+    OK(registry_delete(f->r, bytes_str("gone"), bytes_str("delete"), NULL));
+    vd_index *index = get_index(f, "t");
+    index_write_result first, second;
+    OK(add_one(index, "a", 1, NULL, "r1", &first, NULL));
+    bytes none = bytes_str("nobody");
+    uint64_t deleted;
+    OK(delete_some(index, &none, 1, "r2", &deleted, NULL));
+    for (int round = 0; round < 6; round++) {
+        char id[16];
+        snprintf(id, sizeof id, "more%d", round);
+        OK(add_one(index, id, 10 + (uint32_t)round, NULL, id, NULL, NULL));
+        if (round % 3 == 0) {
+            OK(index_save(index, NULL)); /* the records go */
+        }
+        index_release(index);
+        if (round % 2) {
+            fixture_crash(f);
+        } else {
+            fixture_close(f);
+            fixture_open(f);
+        }
+        index = get_index(f, "t");
+        OK(add_one(index, "a", 9, "{}", "r1", &second, NULL));
+        assert_int_equal(second.affected, 1);
+        assert_int_equal(second.length, 1);
+        assert_memory_equal(&second.receipt, &first.receipt, sizeof first.receipt);
+        OK(delete_some(index, &none, 1, "r2", &deleted, NULL));
+        assert_int_equal(deleted, 0);
+        for (int earlier = 0; earlier <= round; earlier++) {
+            snprintf(id, sizeof id, "more%d", earlier);
+            OK(add_one(index, "never", 1, NULL, id, &second, NULL));
+            assert_int_equal(second.length, 2 + earlier);
+        }
+        OK(index_check_at_least(index, &first.receipt, NULL));
+        OK(registry_create(f->r, &p, bytes_str("create"), &again, NULL));
+        assert_memory_equal(&again, &made, sizeof made);
+        FAILS(registry_create(f->r, &p, bytes_str("another"), NULL, NULL), VD_ALREADY_EXISTS);
+        OK(registry_delete(f->r, bytes_str("gone"), bytes_str("delete"), NULL));
+    }
+    index_release(index);
+    OK(registry_delete(f->r, bytes_str("t"), (bytes){NULL, 0}, NULL));
+    fixture_crash(f);
+    OK(registry_create(f->r, &p, bytes_str("create"), NULL, NULL)); /* made, and deleted since: its first answer */
+    FAILS(registry_acquire(f->r, p.name, &index, NULL), VD_NOT_FOUND);
 }
 
 /* Somebody copied a frame under a second name: both are served, the journal stays with the first, and they part. */
@@ -495,8 +591,8 @@ static void foreign_frames(void **state) {
     free((void *)(uintptr_t)after.data);
     /* the first write puts a frame of ours first, then its record */
     index_item item = {.id = bytes_str("new"), .vector = wanted, .vector_count = 3, .metadata = bytes_str("{\"y\":2}")};
-    index_add_result result;
-    OK(index_add(single, &item, 1, bytes_str("r"), &result, NULL));
+    index_write_result result;
+    OK(index_add(single, &item, 1, REQUEST("r"), &result, NULL));
     assert_int_equal(result.length, 2);
     after = check_read_file(path);
     assert_false(bytes_equal(before, after));
@@ -508,7 +604,7 @@ static void foreign_frames(void **state) {
     OK(index_check_ready(single, NULL));
     assert_int_equal(vd_hnsw_count(single->engine), 2);
     item.id = bytes_str("other");
-    OK(index_add(single, &item, 1, bytes_str("r"), &result, NULL));
+    OK(index_add(single, &item, 1, REQUEST("r"), &result, NULL));
     assert_int_equal(result.length, 2); /* the same request */
     index_release(single);
     fixture_close(f);
@@ -620,8 +716,8 @@ static void larger(void **state) {
             }
             model_put(m, ids[i], n, n % 3 == 0 ? metadata[i] : NULL);
         }
-        index_add_result result;
-        OK(index_add(index, items, BATCH, (bytes){NULL, 0}, &result, NULL));
+        index_write_result result;
+        OK(index_add(index, items, BATCH, NULL, &result, NULL));
         if (b == BATCHES / 2) {
             OK(index_save(index, NULL));
         }
@@ -643,11 +739,23 @@ static void larger(void **state) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(stop_and_crash),  T(crash_between_saves), T(saves_at_once),
-        T(torn_tail),       T(damaged_frame),       T(damaged_journal),
-        T(missing_segment), T(stale_journal),       T(frame_without_journal_and_journal_without_frame),
-        T(tombstone),       T(copied_frame),        T(foreign_frames),
-        T(foreign_damage),  T(too_many_frames),     T(larger),
+        T(stop_and_crash),
+        T(crash_between_saves),
+        T(saves_at_once),
+        T(torn_tail),
+        T(damaged_frame),
+        T(damaged_journal),
+        T(missing_segment),
+        T(stale_journal),
+        T(frame_without_journal_and_journal_without_frame),
+        T(cut_short_delete),
+        T(leftover_in_the_way),
+        T(requests_outlive_restarts),
+        T(copied_frame),
+        T(foreign_frames),
+        T(foreign_damage),
+        T(too_many_frames),
+        T(larger),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,8 +14,8 @@ static void add_point(vd_index *index, const char *id, float x, float y, const c
     if (metadata) {
         item.metadata = bytes_str(metadata);
     }
-    index_add_result result;
-    OK(index_add(index, &item, 1, (bytes){NULL, 0}, &result, NULL));
+    index_write_result result;
+    OK(index_add(index, &item, 1, NULL, &result, NULL));
 }
 
 static void answers(void **state) {

@@ -14,8 +14,8 @@ static void validation(void **state) {
     make_index(f, "t", VD_METRIC_COSINE);
     vd_index *index = get_index(f, "t");
     vd_error err = {0};
-    index_add_result result;
-    FAILS(index_add(index, NULL, 0, (bytes){NULL, 0}, &result, &err), VD_INVALID_ARGUMENT);
+    index_write_result result;
+    FAILS(index_add(index, NULL, 0, NULL, &result, &err), VD_INVALID_ARGUMENT);
     assert_string_equal(err.text, "items must be non-empty");
 
     char long_id[VD_ID_MAX_BYTES + 1];
@@ -52,7 +52,7 @@ static void validation(void **state) {
             items[1].metadata = bytes_str(rows[i].metadata);
         }
         err = (vd_error){0};
-        FAILS(index_add(index, items, 2, (bytes){NULL, 0}, &result, &err), VD_INVALID_ARGUMENT);
+        FAILS(index_add(index, items, 2, NULL, &result, &err), VD_INVALID_ARGUMENT);
         assert_string_equal(err.field, rows[i].field);
         if (rows[i].text) {
             assert_string_equal(err.text, rows[i].text);
@@ -63,13 +63,13 @@ static void validation(void **state) {
     float values[DIM];
     index_item longest = good_item(values);
     longest.id = bytes_of(long_id, VD_ID_MAX_BYTES);
-    OK(index_add(index, &longest, 1, (bytes){NULL, 0}, &result, NULL));
+    OK(index_add(index, &longest, 1, NULL, &result, NULL));
     index_release(index);
 
     make_index(f, "e", VD_METRIC_EUCLIDEAN);
     index = get_index(f, "e");
     index_item item = {.id = bytes_str("origin"), .vector = zero, .vector_count = DIM};
-    OK(index_add(index, &item, 1, (bytes){NULL, 0}, &result, NULL)); /* a point like any other */
+    OK(index_add(index, &item, 1, NULL, &result, NULL)); /* a point like any other */
     index_release(index);
 }
 
@@ -92,9 +92,9 @@ static void last_wins_and_metadata(void **state) {
         }
         model_put(m, ids[i], i, metadata[i]);
     }
-    index_add_result result;
-    OK(index_add(index, items, 6, (bytes){NULL, 0}, &result, NULL));
-    assert_int_equal(result.added, 6);
+    index_write_result result;
+    OK(index_add(index, items, 6, NULL, &result, NULL));
+    assert_int_equal(result.affected, 6);
     assert_int_equal(result.length, 3);
     check_model(index, m);
     put_one(index, m, "a", 10, NULL); /* keeps over batches */
@@ -111,7 +111,7 @@ static void last_wins_and_metadata(void **state) {
     check_model(index, m);
     bytes gone[] = {bytes_str("a"), bytes_str("nobody"), bytes_str("a")};
     uint64_t deleted;
-    OK(index_delete_items(index, gone, 3, (bytes){NULL, 0}, &deleted, NULL));
+    OK(delete_some(index, gone, 3, NULL, &deleted, NULL));
     assert_int_equal(deleted, 1);
     model_remove(m, "a");
     check_model(index, m);
@@ -132,27 +132,27 @@ static void resends(void **state) {
     vd_index *index = get_index(f, "t");
     model *m = calloc(1, sizeof *m);
     assert_non_null(m);
-    index_add_result result;
+    index_write_result result;
     OK(add_one(index, "a", 1, "{\"n\":1}", "r1", NULL, NULL));
     OK(add_one(index, "b", 2, NULL, "r2", NULL, NULL));
     OK(add_one(index, "a", 9, "{}", "r1", &result, NULL)); /* again: answered, not done */
-    assert_int_equal(result.added, 1);
+    assert_int_equal(result.affected, 1);
     assert_int_equal(result.length, 1);
     model_put(m, "a", 1, "{\"n\":1}");
     model_put(m, "b", 2, NULL);
     check_model(index, m);
     bytes ids[] = {bytes_str("b"), bytes_str("zzz")};
     uint64_t deleted = 0;
-    OK(index_delete_items(index, ids, 2, bytes_str("r1"), &deleted, NULL)); /* another kind is another request */
+    OK(delete_some(index, ids, 2, "r1", &deleted, NULL)); /* another kind is another request */
     assert_int_equal(deleted, 1);
-    OK(index_delete_items(index, ids, 2, bytes_str("r1"), &deleted, NULL));
+    OK(delete_some(index, ids, 2, "r1", &deleted, NULL));
     assert_int_equal(deleted, 1);
     model_remove(m, "b");
-    OK(index_delete_items(index, ids + 1, 1, bytes_str("r3"), &deleted, NULL)); /* nothing to delete is an answer too */
+    OK(delete_some(index, ids + 1, 1, "r3", &deleted, NULL)); /* nothing to delete is an answer too */
     assert_int_equal(deleted, 0);
     OK(add_one(index, "zzz", 3, NULL, NULL, NULL, NULL));
     model_put(m, "zzz", 3, NULL);
-    OK(index_delete_items(index, ids + 1, 1, bytes_str("r3"), &deleted, NULL));
+    OK(delete_some(index, ids + 1, 1, "r3", &deleted, NULL));
     assert_int_equal(deleted, 0);
     check_model(index, m);
     index_release(index);
@@ -162,9 +162,9 @@ static void resends(void **state) {
     check_model(index, m);
     OK(add_one(index, "a", 9, "{}", "r1", &result, NULL));
     assert_int_equal(result.length, 1);
-    OK(index_delete_items(index, ids, 2, bytes_str("r1"), &deleted, NULL));
+    OK(delete_some(index, ids, 2, "r1", &deleted, NULL));
     assert_int_equal(deleted, 1);
-    OK(index_delete_items(index, ids + 1, 1, bytes_str("r3"), &deleted, NULL));
+    OK(delete_some(index, ids + 1, 1, "r3", &deleted, NULL));
     assert_int_equal(deleted, 0);
     check_model(index, m);
     char longest[VD_REQUEST_ID_MAX_BYTES + 2] = {0};
@@ -199,14 +199,13 @@ static void *write_rounds(void *arg) {
             {.id = bytes_str(id), .vector = own, .vector_count = DIM, .metadata = bytes_str(metadata)},
             {.id = bytes_str("shared"), .vector = shared, .vector_count = DIM},
         };
-        index_add_result result = {0};
-        w->failed += index_add(w->index, items, 2, bytes_str(request), &result, NULL) != VD_OK || result.added != 2;
+        index_write_result result = {0};
+        w->failed += index_add(w->index, items, 2, REQUEST(request), &result, NULL) != VD_OK || result.affected != 2;
         if (i % 3 == 2) {
             snprintf(id, sizeof id, "w%u-%u", w->number, i - 2);
             bytes gone = bytes_str(id);
             uint64_t deleted = 0;
-            w->failed +=
-                index_delete_items(w->index, &gone, 1, (bytes){NULL, 0}, &deleted, NULL) != VD_OK || deleted != 1;
+            w->failed += delete_some(w->index, &gone, 1, NULL, &deleted, NULL) != VD_OK || deleted != 1;
         }
     }
     return NULL;

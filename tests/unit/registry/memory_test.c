@@ -53,9 +53,9 @@ static vd_status batch(vd_index *index, uint32_t from, uint32_t count, const cha
         items[i] = (index_item){
             .id = bytes_str(ids[i]), .vector = v[i], .vector_count = DIM, .metadata = bytes_str("{\"k\":1}")};
     }
-    index_add_result result;
+    index_write_result result;
     vd_error err = {0};
-    vd_status status = index_add(index, items, count, bytes_str(request), &result, &err);
+    vd_status status = index_add(index, items, count, REQUEST(request), &result, &err);
     if (status != VD_OK && (status != VD_OUT_OF_MEMORY || !err.text[0])) {
         fail_msg("refused with %s: %s", vd_status_name(status), err.text);
     }
@@ -99,7 +99,7 @@ static void writes(void **state) {
         bytes gone = bytes_str(id);
         arm(n);
         uint64_t deleted = 0;
-        vd_status status = index_delete_items(index, &gone, 1, (bytes){NULL, 0}, &deleted, NULL);
+        vd_status status = delete_some(index, &gone, 1, NULL, &deleted, NULL);
         met = disarm();
         if (status == VD_OK) {
             assert_int_equal(deleted, 1);
@@ -136,15 +136,15 @@ static void creates_and_searches(void **state) {
     bool met = true;
     for (long n = 1; met; n++) {
         arm(n);
-        vd_status status = registry_create(f->r, &p, (bytes){NULL, 0}, NULL);
+        vd_status status = registry_create(f->r, &p, (bytes){NULL, 0}, NULL, NULL);
         met = disarm();
         if (status != VD_OK) {
             assert_int_equal(status, VD_OUT_OF_MEMORY);
-            OK(registry_create(f->r, &p, (bytes){NULL, 0}, NULL));
+            OK(registry_create(f->r, &p, (bytes){NULL, 0}, NULL, NULL));
         }
         OK(registry_delete(f->r, p.name, (bytes){NULL, 0}, NULL));
     }
-    OK(registry_create(f->r, &p, (bytes){NULL, 0}, NULL));
+    OK(registry_create(f->r, &p, (bytes){NULL, 0}, NULL, NULL));
     vd_index *index = get_index(f, "u");
     OK(batch(index, 0, 50, "r"));
     met = true;

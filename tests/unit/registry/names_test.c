@@ -58,21 +58,15 @@ static void keys(void **state) {
     }
     char journal[JOURNAL_KEY_MAX];
     uint64_t first;
-    bool tombstone;
     registry_segment_key(epoch, 0xFEDCBA9876543210u, journal);
     assert_string_equal(journal, "_vectors/.journal/00112233445566778899aabbccddeeff/fedcba9876543210");
-    assert_true(registry_parse_journal_key(journal, got, &first, &tombstone));
+    assert_true(registry_parse_journal_key(journal, got, &first));
     assert_memory_equal(got, epoch, sizeof epoch);
     assert_true(first == 0xFEDCBA9876543210u);
-    assert_false(tombstone);
     assert_false(registry_parse_frame_key(journal, &name));
-    registry_tombstone_key(epoch, journal);
-    assert_true(registry_parse_journal_key(journal, got, &first, &tombstone));
-    assert_true(tombstone);
-    assert_false(registry_parse_journal_key("_vectors/.journal/00/0000000000000001", got, &first, &tombstone));
-    assert_false(
-        registry_parse_journal_key("_vectors/.journal/00112233445566778899aabbccddeeff/1", got, &first, &tombstone));
-    assert_false(registry_parse_journal_key("_vectors/x.lhv1", got, &first, &tombstone));
+    assert_false(registry_parse_journal_key("_vectors/.journal/00/0000000000000001", got, &first));
+    assert_false(registry_parse_journal_key("_vectors/.journal/00112233445566778899aabbccddeeff/1", got, &first));
+    assert_false(registry_parse_journal_key("_vectors/x.lhv1", got, &first));
 }
 
 int main(void) {

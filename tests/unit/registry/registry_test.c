@@ -21,7 +21,7 @@ static void life(void **state) {
     make_index(f, "t", VD_METRIC_EUCLIDEAN);
     assert_int_equal(count_files(f, "_vectors/t.lhv1"), 1);
     index_params again = params_of("t");
-    FAILS(registry_create(f->r, &again, (bytes){NULL, 0}, &err), VD_ALREADY_EXISTS);
+    FAILS(registry_create(f->r, &again, (bytes){NULL, 0}, NULL, &err), VD_ALREADY_EXISTS);
     assert_string_equal(err.text, "index already exists");
 
     index = get_index(f, "t");
@@ -43,7 +43,7 @@ static void life(void **state) {
     FAILS(registry_delete(f->r, bytes_str("t"), (bytes){NULL, 0}, &err), VD_NOT_FOUND);
     assert_string_equal(err.text, "not found");
     assert_int_equal(count_files(f, "_vectors/*"), 0);
-    assert_int_equal(count_files(f, "_vectors/.journal/*"), 0);
+    assert_int_equal(count_files(f, "_vectors/.journal/*/*"), 0);
     make_index(f, "t", VD_METRIC_COSINE); /* free again */
     index = get_index(f, "t");
     assert_int_equal(vd_hnsw_count(index->engine), 0);
@@ -105,20 +105,20 @@ static void ranges(void **state) {
                           .ef_construction = rows[i].ef_construction,
                           .metric = (vd_metric)rows[i].metric};
         vd_error err = {0};
-        FAILS(registry_create(f->r, &p, (bytes){NULL, 0}, &err), VD_INVALID_ARGUMENT);
+        FAILS(registry_create(f->r, &p, (bytes){NULL, 0}, NULL, &err), VD_INVALID_ARGUMENT);
         assert_string_equal(err.field, rows[i].field);
         assert_string_equal(err.text, rows[i].text);
     }
     index_params p = {
         .name = bytes_str("least"), .dimension = 1, .m = 2, .ef_search = 1, .ef_construction = 8, .metric = 1};
-    OK(registry_create(f->r, &p, (bytes){NULL, 0}, NULL));
+    OK(registry_create(f->r, &p, (bytes){NULL, 0}, NULL, NULL));
     index_params most = {.name = bytes_str("most"),
                          .dimension = 16384,
                          .m = 128,
                          .ef_search = 4096,
                          .ef_construction = 2000,
                          .metric = 2};
-    OK(registry_create(f->r, &most, (bytes){NULL, 0}, NULL));
+    OK(registry_create(f->r, &most, (bytes){NULL, 0}, NULL, NULL));
     assert_int_equal(count_files(f, "_vectors/t.lhv1"), 0);
     fixture_close(f);
     fixture_open(f);
@@ -133,18 +133,18 @@ static void resent_requests(void **state) {
     fixture *f = *state;
     index_params p = params_of("t"), other = params_of("u");
     bytes first = bytes_str("req-1"), second = bytes_str("req-2");
-    OK(registry_create(f->r, &p, first, NULL));
-    OK(registry_create(f->r, &p, first, NULL));
-    FAILS(registry_create(f->r, &p, second, NULL), VD_ALREADY_EXISTS);
-    OK(registry_create(f->r, &other, first, NULL)); /* another name is another request */
+    OK(registry_create(f->r, &p, first, NULL, NULL));
+    OK(registry_create(f->r, &p, first, NULL, NULL));
+    FAILS(registry_create(f->r, &p, second, NULL, NULL), VD_ALREADY_EXISTS);
+    OK(registry_create(f->r, &other, first, NULL, NULL)); /* another name is another request */
     OK(registry_delete(f->r, p.name, second, NULL));
     OK(registry_delete(f->r, p.name, second, NULL));
     FAILS(registry_delete(f->r, p.name, bytes_str("req-3"), NULL), VD_NOT_FOUND);
-    OK(registry_create(f->r, &p, first, NULL)); /* its first answer; nothing is made */
+    OK(registry_create(f->r, &p, first, NULL, NULL)); /* its first answer; nothing is made */
     vd_index *index;
     FAILS(registry_acquire(f->r, p.name, &index, NULL), VD_NOT_FOUND);
     char longest[VD_REQUEST_ID_MAX_BYTES + 1] = {0};
-    FAILS(registry_create(f->r, &p, bytes_of(longest, sizeof longest), NULL), VD_INVALID_ARGUMENT);
+    FAILS(registry_create(f->r, &p, bytes_of(longest, sizeof longest), NULL, NULL), VD_INVALID_ARGUMENT);
 }
 
 static void ephemeral(void **state) {
@@ -154,7 +154,7 @@ static void ephemeral(void **state) {
     OK(registry_open(&options, &r, NULL));
     assert_true(registry_wait_loaded(r, 0));
     index_params p = params_of("t");
-    OK(registry_create(r, &p, (bytes){NULL, 0}, NULL));
+    OK(registry_create(r, &p, (bytes){NULL, 0}, NULL, NULL));
     vd_index *index;
     OK(registry_acquire(r, p.name, &index, NULL));
     model *m = calloc(1, sizeof *m);
@@ -163,7 +163,7 @@ static void ephemeral(void **state) {
     put_one(index, m, "a", 2, NULL);
     put_one(index, m, "b", 3, NULL);
     check_model(index, m);
-    index_add_result result;
+    index_write_result result;
     OK(add_one(index, "c", 4, NULL, "r", &result, NULL));
     OK(add_one(index, "c", 5, NULL, "r", &result, NULL));
     assert_int_equal(result.length, 3);
@@ -191,7 +191,7 @@ static void *change(void *arg) {
     changer *c = arg;
     index_params p = params_of("contended");
     for (uint32_t i = 0; i < 12; i++) {
-        vd_status status = registry_create(c->f->r, &p, (bytes){NULL, 0}, NULL);
+        vd_status status = registry_create(c->f->r, &p, (bytes){NULL, 0}, NULL, NULL);
         c->created += status == VD_OK;
         c->other += status != VD_OK && status != VD_ALREADY_EXISTS;
         vd_index *index;
@@ -234,7 +234,7 @@ static void one_name_many_threads(void **state) {
     assert_true(created >= 12);
     assert_int_equal(created, deleted);
     assert_int_equal(count_files(f, "_vectors/*.lhv1"), 0);
-    assert_int_equal(count_files(f, "_vectors/.journal/*"), 0);
+    assert_int_equal(count_files(f, "_vectors/.journal/*/*"), 0);
 }
 
 /* Writes, searches, saves and a delete at once: nothing but the two expected answers, and no file is left. */
@@ -283,7 +283,7 @@ static void delete_under_load(void **state) {
         assert_int_equal(users[i].other, 0);
     }
     assert_int_equal(count_files(f, "_vectors/*.lhv1"), 0);
-    assert_int_equal(count_files(f, "_vectors/.journal/*"), 0);
+    assert_int_equal(count_files(f, "_vectors/.journal/*/*"), 0);
 }
 
 /* The linker sends the calls of index_check_ready here, so that an index can become ready at the worst moment. */

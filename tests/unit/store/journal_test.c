@@ -303,6 +303,63 @@ static vd_status decode_body(const void *body, size_t size) {
     "0123456789abcdef"
 #define BODY(text) (text), sizeof(text) - 1
 
+/* Request ids and the catalog's records come back as they were written. */
+static void requests_and_catalog(void **state) {
+    (void)state;
+    char longest[VD_REQUEST_ID_MAX_BYTES];
+    memset(longest, 'r', sizeof longest);
+    const journal_request requests[] = {
+        {.id = bytes_str("a"), .kind = JOURNAL_ADD, .sequence = 1, .affected = 2, .length = 3, .time_ms = 4},
+        {.id = bytes_of(longest, sizeof longest),
+         .kind = JOURNAL_DELETE,
+         .sequence = UINT64_MAX,
+         .affected = UINT64_MAX,
+         .length = UINT64_MAX,
+         .time_ms = UINT64_MAX},
+    };
+    journal_record records[] = {
+        {.kind = JOURNAL_REQUESTS, .sequence = 7, .requests = requests, .request_count = 2},
+        {.kind = JOURNAL_CREATED, .sequence = 8, .name = bytes_str("t"), .request_id = bytes_str("q"), .time_ms = 9},
+        {.kind = JOURNAL_DROPPED, .sequence = 9, .name = bytes_str("\xF0\x9F\x8D\x8E"), .time_ms = UINT64_MAX},
+        {.kind = JOURNAL_WITHDRAWN, .sequence = 10, .name = bytes_str("t")},
+    };
+    enum { COUNT = sizeof records / sizeof records[0] };
+    buffer out;
+    buffer_init(&out, 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        memset(records[i].epoch, (int)i, sizeof records[i].epoch);
+        memset(records[i].subject, records[i].kind == JOURNAL_REQUESTS ? 0 : 0xA0 + (int)i, sizeof records[i].subject);
+        OK(journal_encode(&records[i], &out, NULL));
+    }
+    arena a;
+    arena_init(&a, NULL, 0);
+    size_t offset = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        journal_record got;
+        OK(journal_decode(bytes_of(out.data, out.size), &offset, &a, &got, NULL));
+        assert_same(&got, &records[i]);
+        assert_memory_equal(got.subject, records[i].subject, sizeof got.subject);
+        assert_true(got.time_ms == records[i].time_ms);
+        assert_int_equal(got.request_count, records[i].request_count);
+        for (size_t j = 0; j < got.request_count; j++) {
+            const journal_request *x = &got.requests[j], *y = &requests[j];
+            assert_true(bytes_equal(x->id, y->id) && x->kind == y->kind && x->sequence == y->sequence);
+            assert_true(x->affected == y->affected && x->length == y->length && x->time_ms == y->time_ms);
+        }
+    }
+    assert_int_equal(offset, out.size);
+    for (size_t size = 0; size < out.size; size++) { /* cut anywhere: never a record too many */
+        size_t at = 0, count = 0;
+        journal_record got;
+        while (journal_decode(bytes_of(out.data, size), &at, &a, &got, NULL) == VD_OK) {
+            count++;
+        }
+        assert_true(count < COUNT);
+    }
+    arena_fini(&a);
+    buffer_fini(&out);
+}
+
 static void bodies(void **state) {
     (void)state;
     OK(decode_body(BODY("\x98\x01\x02" EPOCH_BIN "\x05\xC4\x00\x07\x00\x91\xA1"
@@ -320,7 +377,22 @@ static void bodies(void **state) {
     FAILS(decode_body(BODY("\x98\x01\x02" EPOCH_BIN "\x05\xC4\x00\x07\x00\x90\xC0")), VD_DATA_LOSS); /* a byte more */
     FAILS(decode_body(BODY("\x98\x02\x02" EPOCH_BIN "\x05\xC4\x00\x07\x00\x90")), VD_UNIMPLEMENTED);
     FAILS(decode_body(BODY("\x92\x02\x02")), VD_UNIMPLEMENTED);
-    FAILS(decode_body(BODY("\x98\x01\x03" EPOCH_BIN "\x05\xC4\x00\x07\x00\x90")), VD_UNIMPLEMENTED);
+    FAILS(decode_body(BODY("\x98\x01\x07" EPOCH_BIN "\x05\xC4\x00\x07\x00\x90")), VD_UNIMPLEMENTED);
+    /* request ids: none; one; an empty one; of a kind that has no answers; one that is not there */
+    OK(decode_body(BODY("\x98\x01\x03" EPOCH_BIN "\x05\xC4\x00\x07\x00\x90")));
+    OK(decode_body(BODY("\x98\x01\x03" EPOCH_BIN "\x05\xC4\x00\x07\x00\x91\x96\xC4\x01r\x02\x05\x00\x07\x09")));
+    FAILS(decode_body(BODY("\x98\x01\x03" EPOCH_BIN "\x05\xC4\x00\x07\x00\x91\x96\xC4\x00\x02\x05\x00\x07\x09\x09")),
+          VD_DATA_LOSS);
+    FAILS(decode_body(BODY("\x98\x01\x03" EPOCH_BIN "\x05\xC4\x00\x07\x00\x91\x96\xC4\x01r\x00\x05\x00\x07\x09")),
+          VD_DATA_LOSS);
+    FAILS(decode_body(BODY("\x98\x01\x03" EPOCH_BIN "\x05\xC4\x00\x07\x00\x92\x96\xC4\x01r\x02\x05\x00\x07\x09")),
+          VD_DATA_LOSS);
+    /* the catalog: a create; without a time; an epoch of 15 bytes */
+    OK(decode_body(BODY("\x98\x01\x04" EPOCH_BIN "\x05\xC4\x00\x00\x00\x93\xA1t" EPOCH_BIN "\x09")));
+    FAILS(decode_body(BODY("\x98\x01\x05" EPOCH_BIN "\x05\xC4\x00\x00\x00\x92\xA1t" EPOCH_BIN)), VD_DATA_LOSS);
+    FAILS(decode_body(BODY("\x98\x01\x06" EPOCH_BIN "\x05\xC4\x00\x00\x00\x93\xA1t\xC4\x0F"
+                           "0123456789abcde\x09")),
+          VD_DATA_LOSS);
     FAILS(decode_body(BODY("\x98\x01\x02\xC4\x0F"
                            "0123456789abcde"
                            "\x05\xC4\x00\x07\x00\x90")),
@@ -388,6 +460,7 @@ int main(void) {
         cmocka_unit_test(zeros_behind_the_last_record_are_a_torn_tail),
         cmocka_unit_test(damage_is_told_from_a_torn_tail),
         cmocka_unit_test(a_hostile_tail_is_read_once),
+        cmocka_unit_test(requests_and_catalog),
         cmocka_unit_test(bodies),
         cmocka_unit_test(counts_allocate_nothing_on_their_own),
         cmocka_unit_test(more_than_four_gib_is_too_large),

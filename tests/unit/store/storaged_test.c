@@ -101,6 +101,17 @@ static vd_status put(const scene *s, const char *text, bool if_absent, vd_error 
     return s->store->v->put_commit(p, err);
 }
 
+typedef struct keys {
+    char text[1024];
+} keys;
+
+static vd_status add_key(void *arg, const char *key, uint64_t size) {
+    keys *k = arg;
+    size_t used = strlen(k->text);
+    snprintf(k->text + used, sizeof k->text - used, "%s=%llu\n", key, (unsigned long long)size);
+    return VD_OK;
+}
+
 /* ---- opening ---- */
 
 static void a_store_that_honours_conditions_is_taken(void **state) {
@@ -127,7 +138,6 @@ static void a_store_that_lies_is_refused(void **state) {
          "does not honour If-None-Match"},
         {{{.answer = EMPTY("404 Not Found")}}, VD_FAILED_PRECONDITION, "no object daemon that can be used"},
         {{{.answer = EMPTY("201 Created")}}, VD_FAILED_PRECONDITION, "answers 201"},
-        {{{.answer = "SSH-2.0-OpenSSH_9.2\r\n", .close = true}}, VD_UNAVAILABLE, "start storaged there"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         fake_http *f = fake_http_start(cases[i].steps, cases[i].steps[1].answer ? 3 : 1);
@@ -148,10 +158,12 @@ static void nobody_there_is_said_with_what_to_do(void **state) {
     /* port 1 of loopback: nothing listens there */
     objstore_http_options options = {.url = "http://127.0.0.1:1", .retry_ms = 300};
     int64_t began_ms = clock_now_ms();
-    FAILS(objstore_open_storaged(&options, &store, &err), VD_UNAVAILABLE);
+    OK(objstore_open_storaged(&options, &store, &err)); /* it may come */
+    FAILS(store->v->list(store, "", add_key, &(keys){0}, &err), VD_UNAVAILABLE);
     assert_true(clock_now_ms() - began_ms < 5000);
     assert_non_null(strstr(err.text, "http://127.0.0.1:1"));
     assert_non_null(strstr(err.text, "start storaged there, or correct [store] url"));
+    objstore_close(store);
     options.prefix = "../x";
     FAILS(objstore_open_storaged(&options, &store, &err), VD_INVALID_ARGUMENT);
 }
@@ -288,11 +300,14 @@ static void somebody_elses_object_is_not_taken_for_ours(void **state) {
     FAILS(sync_log(&s, "hello", NULL), VD_ALREADY_EXISTS);
     assert_int_equal(asked(&s), 3);
     end(&s);
-    /* refused at the first try: nobody asks whose it is */
-    static const fake_step clean[] = {PROBE, {.answer = EXISTS}};
+    /* refused at the first try: a log may be its own from before; an object is not, and nobody asks whose it is */
+    static const fake_step clean[] = {
+        PROBE, {.answer = EXISTS}, {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"" HELLO_SUM "\"\r\n", "")},
+        {.answer = EXISTS}};
     s = BEGIN(clean);
-    FAILS(sync_log(&s, "hello", NULL), VD_ALREADY_EXISTS);
-    assert_int_equal(asked(&s), 1);
+    OK(sync_log(&s, "hello", NULL));
+    FAILS(put(&s, "hello", true, NULL), VD_ALREADY_EXISTS);
+    assert_int_equal(asked(&s), 3);
     end(&s);
 }
 
@@ -461,17 +476,6 @@ static void a_cancel_ends_what_waits(void **state) {
 }
 
 /* ---- listings ---- */
-
-typedef struct keys {
-    char text[1024];
-} keys;
-
-static vd_status add_key(void *arg, const char *key, uint64_t size) {
-    keys *k = arg;
-    size_t used = strlen(k->text);
-    snprintf(k->text + used, sizeof k->text - used, "%s=%llu\n", key, (unsigned long long)size);
-    return VD_OK;
-}
 
 static void listings_of_every_form(void **state) {
     (void)state;
