@@ -285,9 +285,10 @@ static vd_status end_stream(objstore_put *put, vd_error *err) {
 }
 
 vd_status storaged_put_commit(objstore_put *put, vd_error *err) {
-    vd_status status = put->upload ? end_stream(put, err)
-                                   : storaged_put_whole(put->store, put->key, put->if_absent ? PUT_IF_ABSENT : PUT_REPLACES,
-                                                        bytes_of(put->held.data, put->held.size), err);
+    vd_status status = put->upload
+                           ? end_stream(put, err)
+                           : storaged_put_whole(put->store, put->key, put->if_absent ? PUT_IF_ABSENT : PUT_REPLACES,
+                                                bytes_of(put->held.data, put->held.size), err);
     storaged_put_abort(put);
     return status;
 }

@@ -302,7 +302,9 @@ static void somebody_elses_object_is_not_taken_for_ours(void **state) {
     end(&s);
     /* refused at the first try: a log may be its own from before; an object is not, and nobody asks whose it is */
     static const fake_step clean[] = {
-        PROBE, {.answer = EXISTS}, {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"" HELLO_SUM "\"\r\n", "")},
+        PROBE,
+        {.answer = EXISTS},
+        {.answer = ANSWER("200 OK", "Content-Length: 5\r\nETag: \"" HELLO_SUM "\"\r\n", "")},
         {.answer = EXISTS}};
     s = BEGIN(clean);
     OK(sync_log(&s, "hello", NULL));
