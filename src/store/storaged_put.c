@@ -52,15 +52,23 @@ static vd_status look(const http_store *s, const char *key, http_answer *answer,
     return status == VD_OK ? http_client_call(s->client, &call, answer, NULL, err) : status;
 }
 
-/* Does the key hold exactly these bytes? Only to be asked when nobody else would have put them there. */
-static bool holds(const http_store *s, const char *key, const uint8_t sum[CHECKSUM_BYTES]) {
+/* Does the key hold exactly these bytes (OK), or does it not (`otherwise`)? UNAVAILABLE: that cannot be told, and then it must not
+ * be called anything. Only to be asked when nobody else would have put them there. */
+static vd_status holds(const http_store *s, const char *key, const uint8_t sum[CHECKSUM_BYTES], vd_status otherwise,
+                       vd_error *err) {
     char hex[CHECKSUM_HEX_BYTES];
     hex_encode(sum, CHECKSUM_BYTES, hex);
     http_answer answer;
+    vd_error failed;
     http_answer_init(&answer);
-    bool same = look(s, key, &answer, NULL) == VD_OK && answer.status == 200 && strcmp(answer.etag, hex) == 0;
+    vd_status status = look(s, key, &answer, &failed);
+    if (status == VD_OK) {
+        status = answer.status == 200 && strcmp(answer.etag, hex) == 0 ? VD_OK : otherwise;
+    } else if (err) {
+        *err = failed;
+    }
     http_answer_fini(&answer);
-    return same;
+    return status;
 }
 
 /* The header that a put goes with. From a store without ETags there is nothing to tell one object from the next. */
@@ -131,8 +139,8 @@ vd_status storaged_put_whole(http_store *s, const char *key, storaged_rule rule,
     if (status == VD_OK) {
         status = judge(s, &answer, key, sum, err);
     }
-    if (status == VD_ALREADY_EXISTS && uncertain && holds(s, key, sum)) {
-        status = VD_OK; /* our own, whose answer was lost */
+    if (status == VD_ALREADY_EXISTS && uncertain) { /* perhaps our own, whose answer was lost */
+        status = holds(s, key, sum, status, err);
     }
     http_answer_fini(&answer);
     return overtaken(status, if_absent, key, err);
@@ -272,7 +280,10 @@ static vd_status judge_stream(const objstore_put *put, vd_status status, const u
     /* a stream that found itself, or whose answer was lost, has arrived when its bytes are there */
     bool uncertain =
         lost ? status == VD_UNAVAILABLE : status == VD_ALREADY_EXISTS && http_upload_uncertain(put->upload);
-    return uncertain && holds(put->store, put->key, sum) ? VD_OK : overtaken(status, put->if_absent, put->key, err);
+    if (uncertain) {
+        status = holds(put->store, put->key, sum, status, err);
+    }
+    return overtaken(status, put->if_absent, put->key, err);
 }
 
 static vd_status end_stream(objstore_put *put, vd_error *err) {

@@ -313,6 +313,15 @@ static void somebody_elses_object_is_not_taken_for_ours(void **state) {
     end(&s);
 }
 
+/* The store goes away between the 412 and the look: nobody knows whose object that is, and nobody says that he does. */
+static void what_cannot_be_told_is_called_unavailable(void **state) {
+    (void)state;
+    static const fake_step steps[] = {PROBE, {.answer = EXISTS}, {.close = true}};
+    scene s = BEGIN(steps);
+    FAILS(sync_log(&s, "hello", NULL), VD_UNAVAILABLE);
+    end(&s);
+}
+
 static void other_bytes_than_were_sent_are_noticed(void **state) {
     (void)state;
     static const fake_step steps[] = {PROBE, {.answer = ANSWER("204 No Content", "ETag: \"" HELLO_SUM "\"\r\n", "")}};
@@ -560,6 +569,7 @@ int main(void) {
         cmocka_unit_test(what_is_final_is_not_tried_again),
         cmocka_unit_test(a_put_whose_answer_was_lost_finds_itself),
         cmocka_unit_test(somebody_elses_object_is_not_taken_for_ours),
+        cmocka_unit_test(what_cannot_be_told_is_called_unavailable),
         cmocka_unit_test(other_bytes_than_were_sent_are_noticed),
         cmocka_unit_test(a_stream_arrives_whole),
         cmocka_unit_test(a_stream_that_was_not_begun_begins_again),
