@@ -28,6 +28,7 @@ vd_index *index_new(registry *owner, bytes name) {
     atomic_init(&index->refs, 1);
     atomic_init(&index->state, INDEX_LOADING);
     index->owner = owner;
+    index->strongest = registry_strongest(owner);
     memcpy(index->name, name.data, name.size);
     index->params.name = bytes_of(index->name, name.size);
     index->next_sequence = 1;
@@ -202,7 +203,7 @@ void index_get_info(vd_index *index, index_info *out) {
     out->sequence = atomic_load(&index->sequence);
     out->durable_sequence = atomic_load(&index->durable);
     out->backlog_bytes = atomic_load(&index->backlog_bytes);
-    out->strongest = registry_strongest(index->owner);
+    out->strongest = index->strongest;
     index_copy_epoch(index, out->epoch);
     if (out->state == INDEX_READY) {
         pthread_mutex_lock(&index->lock);

@@ -440,9 +440,8 @@ static void answer_twins(index_op *group) {
 
 static void fill_receipts(const vd_index *index, index_op *group) {
     bool stored = index->owner->store != NULL;
-    index_durability strongest = registry_strongest(index->owner);
     for (index_op *op = group; op; op = op->next) {
-        op->reached = stored && op->sequence <= atomic_load(&index->durable) ? strongest : DURABILITY_MEMORY;
+        op->reached = stored && op->sequence <= atomic_load(&index->durable) ? index->strongest : DURABILITY_MEMORY;
         if (op->status == VD_OK && op->reached < op->min_durability) { /* an answer from before, still on its way */
             vd_error cause = {.text = "it was applied, and waits for the store: try again"};
             refuse(op, VD_UNAVAILABLE, &cause);

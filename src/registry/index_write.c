@@ -132,7 +132,7 @@ static vd_status begin(const vd_index *index, const index_write *given, index_wr
     if (status != VD_OK) {
         return status;
     }
-    index_durability strongest = registry_strongest(index->owner);
+    const index_durability strongest = index->strongest;
     if (how->min_durability > strongest) {
         return vd_fail(err, VD_FAILED_PRECONDITION, "min_durability",
                        "min_durability: \"%s\" is more than this server has (\"%s\")",
@@ -158,7 +158,7 @@ static vd_status run(vd_index *index, index_op *op, index_write_result *result, 
         *result = (index_write_result){.affected = op->affected, .length = op->length};
         result->receipt.sequence = op->sequence;
         result->receipt.durability = op->reached;
-        result->fell_short = op->reached < registry_strongest(index->owner);
+        result->fell_short = op->reached < index->strongest;
         index_copy_epoch(index, result->receipt.epoch);
     }
     return VD_OK;

@@ -154,7 +154,8 @@ typedef struct index_op {
 
 struct vd_index {
     _Atomic uint32_t refs;
-    registry *owner;
+    registry *owner;            /* gone when the index outlives it: not for who may call then */
+    index_durability strongest; /* that its store gives; fixed */
     char name[VD_INDEX_NAME_MAX_BYTES + 1];
     index_params params; /* fixed once params_known */
     _Atomic bool params_known;

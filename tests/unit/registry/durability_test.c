@@ -38,6 +38,11 @@ static void net_crash(net *n) {
     net_open(n);
 }
 
+/* The test is over: the store's control is on its stack. */
+static void net_end(net *n) {
+    fixture_close(n->f);
+}
+
 static vd_status add_at(vd_index *index, const char *id, uint32_t vector, index_durability wanted,
                         index_durability least, index_receipt *receipt, vd_error *err) {
     float values[DIM];
@@ -171,6 +176,7 @@ static void outage(void **state) {
     check_model(index, m);
     OK(index_check_at_least(index, &receipt, NULL));
     index_release(index);
+    net_end(&n);
     free(m);
 }
 
@@ -204,6 +210,7 @@ static void lost_answers(void **state) {
         check_model(index, m);
         index_release(index);
     }
+    net_end(&n);
     free(m);
 }
 
@@ -243,6 +250,7 @@ static void backlog_is_bounded(void **state) {
     index = get_index(f, "t");
     check_model(index, m);
     index_release(index);
+    net_end(&n);
     free(m);
 }
 
@@ -298,6 +306,7 @@ static void away_at_the_start(void **state) {
     fixture_close(n.f);
     atomic_store(&n.control.away, false);
     net_open(&n);
+    net_end(&n);
     free(m);
 }
 
@@ -389,6 +398,7 @@ static void who_insists_and_who_does_not(void **state) {
     index = get_index(n.f, "t");
     check_model(index, m);
     index_release(index);
+    net_end(&n);
     free(m);
     free(writers);
 }
