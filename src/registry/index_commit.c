@@ -37,9 +37,9 @@ typedef struct commit {
     uint64_t length;
     uint64_t first_sequence;
     size_t logged;
-    size_t added, deleted;  /* items of the whole group, at most */
-    vd_status frame_status; /* of the frame that had to go before the group's records */
-    vd_error frame_err;
+    size_t added, deleted;   /* items of the whole group, at most */
+    vd_status before_status; /* of what had to go before the group's records */
+    vd_error before_err;
 } commit;
 
 static void fail_all(index_op *group, vd_status status, const vd_error *err) {
@@ -206,21 +206,19 @@ static bool somebody_waits(const index_op *group) {
     return group != NULL;
 }
 
-/* The store has no frame that names the journal's epoch. One goes before the group is given its numbers: the frame says how
- * far it reaches. */
-static void put_needed_frame(commit *c, const index_op *group) {
+/* What must stand in the store before the group's records goes before the group is given its numbers: a frame that names the
+ * journal's epoch, since it says how far it reaches; and the backlog, whose segments may need numbers of their own. */
+static void put_what_is_before(commit *c, const index_op *group) {
     vd_index *index = c->index;
     int64_t retry_ms;
     while (group && !waits(group)) {
         group = group->next;
     }
-    if (!group || !index->owner->store || !index->needs_frame || index_journal_pausing(index, &retry_ms)) {
+    if (!group || !index->owner->store || (!index->needs_frame && !index->backlog) ||
+        index_journal_pausing(index, &retry_ms)) {
         return;
     }
-    c->frame_status = index_save_in_turn(index, &c->frame_err);
-    if (c->frame_status != VD_OK) {
-        index_journal_note_failure(index);
-    }
+    c->before_status = index_journal_write(index, NULL, &c->before_err);
 }
 
 static void unstage(index_op *op) {
@@ -301,9 +299,9 @@ static vd_status keep_group(commit *c, index_op *group, vd_error *err) {
 static vd_status try_store(commit *c, bool *tried, vd_error *err) {
     vd_index *index = c->index;
     int64_t retry_ms;
-    if (c->frame_status != VD_OK) {
-        *err = c->frame_err;
-        return c->frame_status;
+    if (c->before_status != VD_OK) {
+        *err = c->before_err;
+        return c->before_status;
     }
     if (index_journal_pausing(index, &retry_ms)) {
         return vd_fail(err, VD_UNAVAILABLE, NULL, "the store is away, tried again in %lld ms", (long long)retry_ms);
@@ -481,7 +479,7 @@ void index_commit(vd_index *index, index_op *group) {
     }
     c.first_sequence = index->next_sequence;
     if (status == VD_OK) {
-        put_needed_frame(&c, group);
+        put_what_is_before(&c, group);
         status = prepare(&c, group, &err);
     }
     for (index_op *op = group; op && status == VD_OK; op = op->next) {

@@ -151,8 +151,8 @@ static vd_status begin_for(writing *w, index_chunk *chunk, vd_error *err) {
 
 static vd_status put_chunk(writing *w, index_chunk *chunk, vd_error *err) {
     vd_index *index = w->index;
-    vd_status status = index->log && !w->close ? VD_OK : VD_ABORTED;
-    if (status != VD_OK) {
+    vd_status status = VD_OK;
+    if (!index->log || w->close) {
         index_journal_close(index);
         w->close = false;
         status = begin_for(w, chunk, err);
@@ -300,6 +300,7 @@ vd_status index_flush(vd_index *index, vd_error *err) {
     index_turn_give(index);
     if (status != VD_OK) {
         metric_add(index->owner->journal_failures, 1);
+        status = registry_store_trouble(status, err);
     }
     return status;
 }

@@ -141,6 +141,17 @@ index_durability registry_strongest(const registry *r) {
     return !r->store ? DURABILITY_MEMORY : r->store->v->remote ? DURABILITY_STORE : DURABILITY_LOCAL;
 }
 
+vd_status registry_store_trouble(vd_status status, vd_error *err) {
+    if (status != VD_DISK_FULL && status != VD_OUT_OF_MEMORY) {
+        status = VD_UNAVAILABLE;
+        if (err) {
+            err->status = status;
+            err->retry_after_s = 1;
+        }
+    }
+    return status;
+}
+
 vd_index **registry_acquire_all(registry *r, size_t *count) {
     pthread_rwlock_rdlock(&r->map_lock);
     vd_index **all = calloc(r->count ? r->count : 1, sizeof(vd_index *));

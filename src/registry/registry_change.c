@@ -117,14 +117,7 @@ static vd_status store_failed(vd_status status, vd_error *err) {
     if (status == VD_INVALID_ARGUMENT) { /* the store's words are about keys, which no client knows */
         return vd_fail(err, status, "name", "name: too long for a file name once it is encoded");
     }
-    if (status != VD_DISK_FULL && status != VD_OUT_OF_MEMORY) {
-        status = VD_UNAVAILABLE; /* the store's own trouble: trying again makes sense */
-        if (err) {
-            err->status = status;
-            err->retry_after_s = 1;
-        }
-    }
-    return status;
+    return registry_store_trouble(status, err);
 }
 
 static vd_status put_new_frame(registry *r, vd_index *index, vd_error *err) {

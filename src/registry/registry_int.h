@@ -386,6 +386,9 @@ void registry_unbusy(registry *r, const bytes *name);
  * another index has the epoch already, this one gets a new one and needs a frame. OUT_OF_MEMORY. */
 vd_status registry_claim_journal(registry *r, vd_index *index, vd_error *err);
 index_durability registry_strongest(const registry *r);
+/* A failure of the store as clients are told it: what is not a full disk or memory is the store's own trouble, and trying again makes
+ * sense. *err keeps its text. */
+vd_status registry_store_trouble(vd_status status, vd_error *err);
 /* All that the map holds now, each acquired; free the array. NULL: no memory. */
 vd_index **registry_acquire_all(registry *r, size_t *count);
 /* registry_list.c */

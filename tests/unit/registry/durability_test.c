@@ -2,6 +2,7 @@
  * durability_test.c - what a write is told about how long it will live is true: levels, receipts, a store that goes away and comes
  * back, answers that are lost, a backlog that is full, and writers that insist among writers that do not.
  */
+#include <errno.h>
 #include <pthread.h>
 
 #include "unit/registry/fixture.h"
@@ -122,6 +123,56 @@ static void levels_in_a_folder(void **state) {
     index_release(index);
     fixture_close(f);
     fixture_open(f);
+    index = get_index(f, "t");
+    check_model(index, m);
+    index_release(index);
+    free(m);
+}
+
+static int refuse_sync(void *context, int fd) {
+    (void)context;
+    (void)fd;
+    return EIO;
+}
+
+static int refuse_unlink(void *context, const char *path) {
+    (void)context;
+    (void)path;
+    return EIO;
+}
+
+static int refuse_truncate(void *context, int fd, uint64_t size) {
+    (void)context;
+    (void)fd;
+    (void)size;
+    return EIO;
+}
+
+/* What waits could not be synced, and its file neither cut nor removed: it goes into another one, and what is written next stands behind
+ * it all the same. */
+static void backlog_behind_a_stuck_file(void **state) {
+    fixture *f = *state;
+    model *m = new_model();
+    make_index(f, "t", VD_METRIC_COSINE);
+    vd_index *index = get_index(f, "t");
+    OK(add_at(index, "first", 1, DURABILITY_LOCAL, DURABILITY_DEFAULT, NULL, NULL));
+    OK(index_save(index, NULL)); /* no segment is open */
+    OK(add_at(index, "waits", 2, DURABILITY_MEMORY, DURABILITY_DEFAULT, NULL, NULL));
+    const io_table well = f->io.table;
+    f->io.table.data_sync = refuse_sync;
+    f->io.table.truncate = refuse_truncate;
+    f->io.table.unlink = refuse_unlink;
+    FAILS(index_flush(index, NULL), VD_UNAVAILABLE);
+    f->io.table = well;
+    OK(add_at(index, "next", 3, DURABILITY_LOCAL, DURABILITY_LOCAL, NULL, NULL));
+    OK(add_at(index, "last", 4, DURABILITY_LOCAL, DURABILITY_LOCAL, NULL, NULL));
+    model_put(m, "first", 1, NULL);
+    model_put(m, "waits", 2, NULL);
+    model_put(m, "next", 3, NULL);
+    model_put(m, "last", 4, NULL);
+    check_model(index, m);
+    index_release(index);
+    fixture_crash(f);
     index = get_index(f, "t");
     check_model(index, m);
     index_release(index);
@@ -411,8 +462,8 @@ static void who_insists_and_who_does_not(void **state) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        T(levels_in_a_folder),           T(outage), T(lost_answers), T(backlog_is_bounded), T(away_at_the_start),
-        T(who_insists_and_who_does_not),
+        T(levels_in_a_folder), T(backlog_behind_a_stuck_file),  T(outage), T(lost_answers), T(backlog_is_bounded),
+        T(away_at_the_start),  T(who_insists_and_who_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
